@@ -14,7 +14,7 @@ from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.memorisation import recited
 from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
-from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.model.folder import export_model
@@ -269,6 +269,12 @@ def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, messag
     assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
+
+
+def test_a_chat_answer_is_no_program(model):
+    item = Program("def f():\n", "    return 1\n", "assert f() == 1")
+    with pytest.raises(ConfigError, match="ask it without --chat"):
+        answers_of(model, TOKENIZER, Suite(name="p", items=(item,)), Asking(chat=True))
 
 
 def test_a_model_of_nan_is_one_line_of_the_command(tmp_path, capsys):
