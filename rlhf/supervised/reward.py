@@ -150,16 +150,8 @@ class RewardModel:
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face folder (sequence classification) with the normalisation in it."""
-        extra = {
-            "num_labels": 1,
-            "playout_reward": {
-                "mean": self.mean,
-                "std": self.std,
-                "length": self.length,
-                "truncate": self.truncate,
-                "in_turns": self.in_turns,
-            },
-        }
+        names = "mean", "std", "length", "truncate", "in_turns"
+        extra = {"num_labels": 1, "playout_reward": {name: getattr(self, name) for name in names}}
         export_model(
             folder,
             self.model,
