@@ -8,7 +8,7 @@ policies in detail is `playout rlhf judge`.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,8 @@ def load(
     """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
     stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
     if stage == "classify":
-        return Classifier.load(run.path, dtype=machine.dtype, device=device)
+        found = Classifier.load(run.path, dtype=machine.dtype, device=device)
+        return replace(found, threads=machine.threads)
     if stage == "reward":
         scorer = RewardModel.load(run.path, dtype=machine.dtype, device=device)
         return RewardPlayer(scorer, machine.threads)

@@ -259,7 +259,7 @@ def _fits(tokenizer: Tokenizer, room: int, *, as_user: bool) -> Callable[[Prompt
     talk = conversation_format(tokenizer)
 
     def check(prompt: Prompt) -> None:
-        count = len(talk.begin(as_messages(prompt) if as_user else prompt))
+        count = len(talk.begin(as_messages(prompt) if as_user else prompt, special=True))
         if count > room:
             raise DataError(
                 f"the prompt has {count} tokens, and there is room for {room} beside its answer"

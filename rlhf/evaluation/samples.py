@@ -61,7 +61,7 @@ def write_answers(
     The random numbers are the same at every step.
     """
     room = model.config.max_position_embeddings - max_new_tokens
-    asked = [(prompt, talk.begin(prompt)) for prompt in prompts[: 4 * SHOWN]]
+    asked = [(prompt, talk.begin(prompt, special=True)) for prompt in prompts[: 4 * SHOWN]]
     asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room][:SHOWN]
     if not asked:
         return

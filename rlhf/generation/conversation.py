@@ -51,19 +51,20 @@ class ConversationFormat:
         """Whether conversations go through a chat template."""
         return self.template is not None
 
-    def begin(self, prompt: Prompt) -> list[int]:
+    def begin(self, prompt: Prompt, *, special: bool = False) -> list[int]:
         """All tokens up to where the policy writes; at least one.
 
         Args:
             prompt: A plain text, which is continued, or messages, which are answered. If the last
                 message is the assistant's, that message is continued.
+            special: Special tokens that a plain text spells are those; `Tokenizer.encode_prompts`.
 
         Raises:
             ConfigError: Messages for a model without a chat template.
             DataError: The template does not take these messages.
         """
         if isinstance(prompt, str):
-            return self.tokenizer.encode_prompts([prompt])[0]
+            return self.tokenizer.encode_prompts([prompt], special=special)[0]
         if prompt and prompt[-1]["role"] == "assistant":
             *before, last = prompt
             text = self._render([*before, {**last, "content": _ANSWER}], answer=False)
@@ -164,7 +165,12 @@ def conversation_format(
 
 
 def fit_prompt(
-    talk: ConversationFormat, prompt: Prompt, room: int, truncate: Truncate
+    talk: ConversationFormat,
+    prompt: Prompt,
+    room: int,
+    truncate: Truncate,
+    *,
+    special: bool = False,
 ) -> tuple[list[int], int]:
     """The tokens of a prompt, cut to so many, and how many were left out.
 
@@ -177,11 +183,12 @@ def fit_prompt(
         prompt: A text, or messages.
         room: Tokens that the prompt may have.
         truncate: What is cut if it has more; "error" cuts nothing.
+        special: See `ConversationFormat.begin`.
 
     Raises:
         DataError: It does not fit and may not be cut, or cannot be cut enough.
     """
-    ids = talk.begin(prompt)
+    ids = talk.begin(prompt, special=special)
     whole = len(ids)
     if whole <= room:
         return ids, 0

@@ -85,6 +85,8 @@ class LanguagePlayer:
         truncate: What is cut of a longer one; see `fit_prompt`.
         stop: Strings that end an answer; they are not part of it.
         plain: Leave the model's chat template alone.
+        special: Special tokens that a plain prompt spells are those tokens; False where the prompts
+            are not the person's own.
         template_options: Values of names that the template reads.
         exact: An answer does not depend on the prompts beside it: None asks for that with several
             prompts. Up to 16 take the faster compiled step.
@@ -106,6 +108,7 @@ class LanguagePlayer:
     truncate: Truncate = "error"
     stop: tuple[str, ...] = ()
     plain: bool = False
+    special: bool = True
     template_options: dict[str, object] = field(default_factory=dict)
     exact: bool | None = None
     threads: int = 0
@@ -195,6 +198,10 @@ class LanguagePlayer:
         stops = StopStrings(self.tokenizer, self.stop) if self.stop else None
         exact = len(prompts) != 1 if self.exact is None else self.exact
         answers: dict[int, Answer] = {}
+        compiled = len(prompts) <= MAX_ROWS
+        # Threads change last bits: no answer may learn from them how many prompts stand beside it.
+        few = MAX_ROWS if exact else len(prompts)
+        counted = few if compiled else MAX_BATCH_ROWS
         for rows in self._batches([len(item.ids) for item in asked]):
             hook = None if allowed is None else _Renumbered(allowed, rows)
 
@@ -213,7 +220,7 @@ class LanguagePlayer:
                 if told is not None:
                     told(row, answers[row])
 
-            with decoding_threads(self.model, len(rows), self.threads):
+            with decoding_threads(self.model, counted, self.threads):
                 generate(
                     self.decoder,
                     [asked[row].ids for row in rows],
@@ -224,7 +231,7 @@ class LanguagePlayer:
                     seed=self.seed,
                     streams=rows if streams is None else [streams[row] for row in rows],
                     exact=exact,
-                    compiled=len(prompts) <= MAX_ROWS,
+                    compiled=compiled,
                     max_rows=len(rows),
                     ends=stops,
                     allowed=hook,
@@ -240,7 +247,7 @@ class LanguagePlayer:
         if not isinstance(prompt, str):
             prompt = checked_messages(prompt, name)
         try:
-            return _Asked(*fit_prompt(talk, prompt, room, self.truncate))
+            return _Asked(*fit_prompt(talk, prompt, room, self.truncate, special=self.special))
         except DataError as error:
             hint = ""
             if self.truncate == "error" and "room for" in str(error):

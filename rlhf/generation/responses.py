@@ -54,11 +54,11 @@ def _lines(messages: Sequence[Message], answer: str) -> str:
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Prompts as a policy reads them, see `Tokenizer.encode_prompts`.
+    """Prompts of a person as a policy reads them, special tokens that they spell as tokens.
 
     Conversations go through the model's chat template, up to where it answers.
     """
-    plain = iter(tokenizer.encode_prompts([p for p in prompts if isinstance(p, str)]))
+    plain = iter(tokenizer.encode_prompts([p for p in prompts if isinstance(p, str)], special=True))
     talk = conversation_format(tokenizer)
     return [next(plain) if isinstance(p, str) else talk.begin(p) for p in prompts]
 
@@ -96,7 +96,7 @@ def sample_responses(
     if truncate != "error":
         room = model.config.max_position_embeddings - max_new_tokens
         asked = [
-            ids if len(ids) <= room else fit_prompt(talk, prompt, room, truncate)[0]
+            ids if len(ids) <= room else fit_prompt(talk, prompt, room, truncate, special=True)[0]
             for ids, prompt in zip(asked, prompts, strict=True)
         ]
     stops = StopStrings(tokenizer, stop) if stop else None

@@ -29,6 +29,12 @@ MIN_VOCAB_SIZE = 256 + len(SPECIAL)
 # sign for a space.
 _ANCHOR, _SPACE = "\ue000", "\N{LOWER ONE EIGHTH BLOCK}"
 
+# What `save` writes into tokenizer_config.json; others write more than that.
+_OWN_KEYS = {
+    *("tokenizer_class", "pad_token", "eos_token", "bos_token", "add_bos_token"),
+    *("clean_up_tokenization_spaces", "mask_token", "chat_template"),
+}
+
 
 class Tokenizer:
     """A vocabulary and its special tokens.
@@ -145,13 +151,15 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         return list(self.inner.encode(text, add_special_tokens=False).ids)
 
-    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_prompts(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """Plain prompts as a policy reads them, at least a token each.
 
-        The token that begins a document, unless the prompt spells it, then the text; special tokens
-        that it spells, as a rendered conversation does, are those tokens.
+        Args:
+            texts: Each follows the token that begins a document, unless it spells that.
+            special: Special tokens that a text spells, as a rendered conversation does, are those
+                tokens: for what the person in charge wrote, and for nobody else's text.
         """
-        self.inner.encode_special_tokens = False
+        self.inner.encode_special_tokens = not special
         found = self.inner.encode_batch(list(texts), add_special_tokens=False)
         first = [self.bos_id] if self.bos_id >= 0 else []
         rows = [list(encoding.ids) for encoding in found]
@@ -212,9 +220,11 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": self.pad,
             "eos_token": self.end,
-            **({} if self.bos is None else {"bos_token": self.bos}),
+            "bos_token": self.bos,  # none is said too, or others' files would be asked for it
             "clean_up_tokenization_spaces": False,
         }
+        if self.bos == self.end and self.bos_id < 0:
+            config["add_bos_token"] = False  # named, for templates, and yet not written
         if self.mask_id >= 0:
             config["mask_token"] = MASK
         if self.template is not None:
@@ -255,12 +265,15 @@ class Tokenizer:
         if end is None:
             end = (inner.id_to_token(ends[0]) if ends else None) or END
         bos = _known(inner, named.get("bos_token"))
-        if "bos_token" not in named:
+        own = {"pad_token", "clean_up_tokenization_spaces"} <= named.keys() <= _OWN_KEYS
+        # Earlier versions left a token that is none out of their files.
+        if "bos_token" not in named and not own:
             begins = _numbers(generation.get("bos_token_id")) or _numbers(model.get("bos_token_id"))
             bos = inner.id_to_token(begins[0]) if begins else None
         # Models whose documents begin with their end token say so by naming it twice.
         first = inner.encode("", add_special_tokens=True).ids[:1]
         twice = "bos_token" in named and bos == end
+        twice = twice and not (own and named.get("add_bos_token") is False)
         writes_bos = bos is not None and (twice or first == [inner.token_to_id(bos)])
         pad = _known(inner, named.get("pad_token"))
         if pad is None or pad == end:

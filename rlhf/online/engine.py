@@ -18,6 +18,7 @@ from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.data.messages import as_messages
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
+from playout.rlhf.environments.prompts import PROMPTS
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -190,7 +191,9 @@ class _Seat:
         try:
             if engine.as_user:
                 episode.prompt = as_messages(episode.prompt)
-            self.unread = engine.format.begin(episode.prompt)
+            self.unread = engine.format.begin(
+                episode.prompt, special=self.request.factory.name == PROMPTS
+            )
         except DataError as error:
             self._fail(error)
             return False

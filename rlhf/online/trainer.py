@@ -115,7 +115,7 @@ class OnlineTrainer(Trainer):
         form, longest = conversation_format(self.tokenizer), self.config.max_new_tokens
         context = self.model.config.max_position_embeddings
         for number, task in enumerate(self.tasks or ()):
-            count = len(form.begin(task["prompt"]))
+            count = len(form.begin(task["prompt"], special=True))
             if count + longest > context:
                 raise ConfigError(
                     f"prompt {number} has {count} tokens; with {longest} new ones it does not fit "

@@ -35,6 +35,7 @@ class Classifier:
     Attributes:
         task: What its run calls the task.
         classes: Names, in the order of the columns of `probabilities`.
+        threads: Of torch while `act` reads; 0 leaves them to a rule.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Classifier:
     length: int
     truncate: str
     dtype: torch.dtype
+    threads: int = 0
 
     @classmethod
     def load(
@@ -91,17 +93,21 @@ class Classifier:
             pick_dtype(dtype, where),
         )
 
-    def scores(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits of the classes, float32 [N, classes]."""
-        rows = encode_texts(self.tokenizer, list(texts), self.length, truncate=self.truncate)
+    def scores(self, texts: Sequence[str], sizes: list[int] | None = None) -> NDArray[np.float32]:
+        """Logits of the classes, float32 [N, classes]; for `sizes` see `encode_texts`."""
+        rows = encode_texts(
+            self.tokenizer, list(texts), self.length, truncate=self.truncate, sizes=sizes
+        )
         found = predict_scores(
             self.model, self.head, rows, pad=self.tokenizer.pad_id, dtype=self.dtype
         )
         return found.numpy()
 
-    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Of the classes, float64 [N, classes]."""
-        logits = self.scores(texts).astype(np.float64)
+    def probabilities(
+        self, texts: Sequence[str], sizes: list[int] | None = None
+    ) -> NDArray[np.float64]:
+        """Of the classes, float64 [N, classes]; for `sizes` see `encode_texts`."""
+        logits = self.scores(texts, sizes).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
@@ -110,7 +116,7 @@ class Classifier:
         check_list(texts)
         if not texts:
             return []
-        with reading_threads(self.model, texts):
+        with reading_threads(self.model, texts, self.threads):
             return [self.classes[n] for n in self.scores(texts).argmax(axis=1)]
 
 

@@ -78,6 +78,7 @@ def as_scored(
     name: str,
     *,
     ends: bool = False,
+    special: bool = False,
 ) -> Scored:
     """The tokens of a text or a conversation, and which of them are scored.
 
@@ -88,15 +89,16 @@ def as_scored(
         answer: What is scored after the prompt.
         name: Of the text, in errors.
         ends: The token that ends an answer is scored as well, which `sft` teaches too.
+        special: Special tokens that a plain prompt before an answer spells are those tokens.
 
     Raises:
         DataError: There is nothing to score.
     """
     if answer is not None:
         if ends:
-            found = [_whole_answer(talk, prompt, answer)]
+            found = [_whole_answer(talk, prompt, answer, special=special)]
         else:
-            found = [_after(talk, talk.begin(prompt), answer)]
+            found = [_after(talk, talk.begin(prompt, special=special), answer)]
         texts = [answer]
     elif isinstance(prompt, str):
         first = talk.tokenizer.bos_id if talk.tokenizer.bos_id >= 0 else talk.tokenizer.end_id
@@ -126,9 +128,11 @@ def _turn(talk: ConversationFormat, messages: Sequence[Message]) -> tuple[list[i
     return _after(talk, before, messages[-1]["content"])
 
 
-def _whole_answer(talk: ConversationFormat, prompt: Prompt, answer: str) -> tuple[list[int], int]:
+def _whole_answer(
+    talk: ConversationFormat, prompt: Prompt, answer: str, *, special: bool = False
+) -> tuple[list[int], int]:
     """An answer up to its stop token after what the policy read before it."""
-    before = talk.begin(prompt)
+    before = talk.begin(prompt, special=special)
     return [*before, *encode_answer(talk, prompt, answer)], len(before)
 
 

@@ -124,15 +124,20 @@ class RewardModel:
         """
         if episodes is not None and self.in_turns:
             texts = [list(episode.messages) for episode in episodes]
-        return [(value - self.mean) / self.std for value in self.raw(texts)]
+        return self.scaled(self.raw(texts))
 
-    def raw(self, texts: Sequence[Prompt]) -> list[float]:
-        """Scores as the head gives them."""
+    def scaled(self, values: Sequence[float]) -> list[float]:
+        """What `raw` gives, with mean 0 and deviation 1 on those samples."""
+        return [(value - self.mean) / self.std for value in values]
+
+    def raw(self, texts: Sequence[Prompt], sizes: list[int] | None = None) -> list[float]:
+        """Scores as the head gives them; for `sizes` see `encode_texts`."""
         if not texts:
             return []
         rows = encode_texts(
-            self.tokenizer, texts, self.length, truncate=self.truncate, published=self.published
-        )
+            self.tokenizer, texts, self.length, truncate=self.truncate,
+            published=self.published, sizes=sizes,
+        )  # fmt: skip
         pad = self.tokenizer.pad_id
         return predict_scores(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
 
@@ -145,16 +150,8 @@ class RewardModel:
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face folder (sequence classification) with the normalisation in it."""
-        extra = {
-            "num_labels": 1,
-            "playout_reward": {
-                "mean": self.mean,
-                "std": self.std,
-                "length": self.length,
-                "truncate": self.truncate,
-                "in_turns": self.in_turns,
-            },
-        }
+        names = "mean", "std", "length", "truncate", "in_turns"
+        extra = {"num_labels": 1, "playout_reward": {name: getattr(self, name) for name in names}}
         export_model(
             folder,
             self.model,

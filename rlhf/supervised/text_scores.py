@@ -28,6 +28,7 @@ def encode_texts(
     truncate: str = "right",
     talk: ConversationFormat | None = None,
     published: bool = False,
+    sizes: list[int] | None = None,
 ) -> list[list[int]]:
     """Documents of at most `length` tokens.
 
@@ -40,6 +41,7 @@ def encode_texts(
         talk: How conversations become tokens; as the tokenizer's model does it if None.
         published: For a model that others trained: no end token is put around a text, and nothing
             is taken from the end of a conversation.
+        sizes: Gets how many tokens each text has before it is cut.
     """
     end = tokenizer.end_id
     texts_alone = [text for text in texts if isinstance(text, str)]
@@ -56,6 +58,8 @@ def encode_texts(
             talk = talk or conversation_format(tokenizer)
             whole = talk.render(text)
             rows.append(tokenizer.encode_special(whole if published else whole.rstrip()))
+    if sizes is not None:
+        sizes += map(len, rows)
     return [_cut(row, length, truncate) if 0 < length < len(row) else row for row in rows]
 
 

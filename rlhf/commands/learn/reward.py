@@ -318,7 +318,7 @@ def _policy_samples(command: Command, prompts: list[Prompt]) -> list[Prompt]:
     talk = conversation_format(tokenizer, plain=command.plain)
     longest = recipe(command.size).response_length
     room = policy.config.max_position_embeddings - longest
-    asked = [(prompt, talk.begin(prompt)) for prompt in prompts[:512]]
+    asked = [(prompt, talk.begin(prompt, special=True)) for prompt in prompts[:512]]
     asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room]
     out = generate(
         policy,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _SECONDS = 10.0  # after which answers are written that have come since
+_SHARE = 10.0  # at least so many times what writing them took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +103,9 @@ class _Kept:
     def __init__(self, prompts: list[Prompt], command: Command, player: LanguagePlayer) -> None:
         self.prompts, self.command, self.player = prompts, command, player
         self.answers: dict[int, Answer] = {}
+        self._items: dict[int, dict[str, Any]] = {}
         self._shown = self._saved = 0
-        self._time = time.monotonic()
+        self._next = time.monotonic() + _SECONDS
 
     def take(self, row: int, answer: Answer) -> None:
         """One more is complete."""
@@ -112,23 +114,21 @@ class _Kept:
             while (next_one := self.answers.get(self._shown)) is not None:
                 print(_shown(self.prompts[self._shown]) + next_one.text, flush=True)
                 self._shown += 1
-        elif time.monotonic() - self._time > _SECONDS:
+            return
+        self._items[row] = _item(self.prompts[row], answer, self.player, self.command.logprobs)
+        if time.monotonic() > self._next:
             self.save()
             _progress(len(self.answers), len(self.prompts))
 
     def save(self) -> None:
         """Write what is there to `--json`, if there is more than before."""
-        self._time = time.monotonic()
-        if self.command.json is None or len(self.answers) == self._saved:
+        if self.command.json is None or len(self._items) == self._saved:
             return
-        self._saved = len(self.answers)
-        _write(
-            self.command.json,
-            [
-                _item(self.prompts[row], answer, self.player, self.command.logprobs)
-                for row, answer in sorted(self.answers.items())
-            ],
-        )
+        begun = time.monotonic()
+        self._saved = len(self._items)
+        _write(self.command.json, [self._items[row] for row in sorted(self._items)])
+        now = time.monotonic()
+        self._next = now + max(_SECONDS, _SHARE * (now - begun))
 
 
 class _Stream:

@@ -92,22 +92,25 @@ def main(command: Command) -> int:
             }
         else:
             result = compare_policies(found.policy, found.opponent, found.evaluator)
-    _report(found, 0.0 if command.human else time.perf_counter() - begun)
+    _report(found, None if command.human else time.perf_counter() - begun)
     _show(result, command.json)
     return 0
 
 
-def _report(found: Comparison, seconds: float) -> None:
-    """How long the answers took, and which prompts were cut."""
+def _report(found: Comparison, seconds: float | None) -> None:
+    """How long the answers took, if that is known, and how many prompts were cut."""
     from playout.rlhf.generation.responses import encode_prompts
     from playout.rlhf.stages.run import say_all
 
-    asked = found.evaluator
-    room = found.policy.config.max_position_embeddings - asked.max_new_tokens
-    cut = sum(len(ids) > room for ids in encode_prompts(asked.tokenizer, asked.prompts))
-    told = f"; {cut} prompts were cut to fit" if cut else ""
-    if seconds or cut:
-        say_all([f"{2 * len(asked.prompts)} answers, scored in {seconds:.1f} s{told}"])
+    asked, told = found.evaluator, []
+    if seconds is not None:
+        told.append(f"{2 * len(asked.prompts)} answers, scored in {seconds:.1f} s")
+    if asked.truncate != "error":  # else none was cut
+        room = found.policy.config.max_position_embeddings - asked.max_new_tokens
+        cut = sum(len(ids) > room for ids in encode_prompts(asked.tokenizer, asked.prompts))
+        told += [f"{cut} prompts were cut to fit"] if cut else []
+    if told:
+        say_all(["; ".join(told)])
 
 
 def _show(result: dict[str, Any], file: Path | None) -> None:

@@ -70,7 +70,9 @@ def main(command: Command) -> int:
     if command.chat and not talk.speaks_in_turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
     texts = [
-        as_scored(talk, *_parts(row, where, chat=command.chat), where, ends=command.ends)
+        as_scored(
+            talk, *_parts(row, where, chat=command.chat), where, ends=command.ends, special=True
+        )
         for where, row in given
     ]
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)

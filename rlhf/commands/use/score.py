@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playout.rlhf.data.messages import Prompt
-    from playout.rlhf.generation.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +61,15 @@ def main(command: Command) -> int:
         device=resolve_device(command.device),
         weights=held_type(command.weights),
     )
+    sizes: list[int] = []
     if isinstance(reward, RewardModel):
         context = reward.model.config.max_position_embeddings
         reward.length = _length(command, reward.length, context)
         reward.truncate = command.truncate or reward.truncate
         begun = time.perf_counter()
         with reading_threads(reward.model, texts, command.threads):
-            scores = reward(texts)
-        seconds = time.perf_counter() - begun
-        _report(reward.tokenizer, texts, reward.length, seconds, published=reward.published)
+            scores = reward.scaled(reward.raw(texts, sizes))
+        _report(sizes, reward.length, time.perf_counter() - begun)
     elif command.max_length or command.truncate:
         raise ConfigError("--max-length and --truncate are for a model, not for a function")
     else:
@@ -95,24 +94,14 @@ def _length(command: Command, usual: int, context: int) -> int:
     return command.max_length or usual
 
 
-def _report(
-    tokenizer: Tokenizer,
-    texts: Sequence[Prompt],
-    length: int,
-    seconds: float,
-    *,
-    published: bool = False,
-) -> None:
+def _report(sizes: Sequence[int], length: int, seconds: float) -> None:
     """How fast it was and what was cut, where it does not mix with the scores."""
     import sys
 
-    from playout.rlhf.supervised.text_scores import encode_texts
-
-    sizes = [len(row) for row in encode_texts(tokenizer, texts, 0, published=published)]
     read, cut = sum(min(size, length) for size in sizes), sum(size > length for size in sizes)
     told = f"; {cut} texts were cut to {length} tokens (--max-length, --truncate)" if cut else ""
     speed = f"{read / max(seconds, 1e-9):.0f} tokens/s"
-    print(f"{len(texts)} texts, {read} tokens in {seconds:.1f} s ({speed}){told}", file=sys.stderr)
+    print(f"{len(sizes)} texts, {read} tokens in {seconds:.1f} s ({speed}){told}", file=sys.stderr)
 
 
 def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) -> int:
@@ -133,10 +122,11 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
         length=_length(command, classifier.length, context),
         truncate=command.truncate or classifier.truncate,
     )
+    sizes: list[int] = []
     begun = time.perf_counter()
     with reading_threads(classifier.model, texts, command.threads):
-        shares = classifier.probabilities(texts)
-    _report(classifier.tokenizer, texts, classifier.length, time.perf_counter() - begun)
+        shares = classifier.probabilities(texts, sizes)
+    _report(sizes, classifier.length, time.perf_counter() - begun)
     found = [(classifier.classes[int(row.argmax())], float(row.max())) for row in shares]
     if command.json is not None:
         pairs = zip(rows, found, strict=True)

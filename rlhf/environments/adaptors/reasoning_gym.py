@@ -162,30 +162,41 @@ def extract(reply: str, rule: str) -> str | None:
 
 
 def evaluates(verifier: Callable[..., Any]) -> bool:
-    """Whether a verifier, or what it calls of its own class and module, evaluates expressions."""
-    return _evaluates(getattr(verifier, "__func__", verifier))
+    """Whether a verifier, or what it calls of its object and package, evaluates expressions."""
+    asked = getattr(verifier, "__self__", None)
+    kind = asked if isinstance(asked, type) else None if asked is None else type(asked)
+    return _evaluates(getattr(verifier, "__func__", verifier), kind)
 
 
 @lru_cache(maxsize=512)
-def _evaluates(function: Any) -> bool:
-    module = inspect.getmodule(function)
-    owner: Any = module
-    for name in function.__qualname__.split(".")[:-1]:
-        owner = getattr(owner, name, None)
+def _evaluates(function: Any, owner: type | None) -> bool:
+    # An inherited verifier calls what the class of its object has overridden.
+    classes = () if owner is None else owner.__mro__
+    packages = {_package(one) for one in (function, *classes)}
     seen, left = set[Any](), [function]
     while left:
         one = left.pop()
         if one in seen:
             continue
         seen.add(one)
-        if _EVALUATES.search(inspect.getsource(one)) is not None:
+        try:
+            source = inspect.getsource(one)
+        except OSError:  # nobody knows what it does
             return True
+        if _EVALUATES.search(source) is not None:
+            return True
+        module = inspect.getmodule(one)
         code = one.__code__
         named = {*code.co_names, *(n for inner in _inner(code) for n in inner.co_names)}
         found = [getattr(place, name, None) for name in named for place in (owner, module)]
         functions = filter(inspect.isfunction, (getattr(f, "__func__", f) for f in found))
-        left += [each for each in functions if each.__module__ == one.__module__]
+        left += [each for each in functions if _package(each) in packages]
     return False
+
+
+def _package(thing: Any) -> str:
+    """The first name of the module that defines it."""
+    return str(thing.__module__).partition(".")[0]
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:

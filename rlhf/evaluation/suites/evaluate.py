@@ -21,7 +21,7 @@ from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.material import TrainingText, training_text
 from playout.rlhf.evaluation.suites.memorisation import memorisation
 from playout.rlhf.evaluation.suites.results import clean_part, compared, headline, summary
-from playout.rlhf.evaluation.suites.score import Asking, answers_of
+from playout.rlhf.evaluation.suites.score import Asking, answers_of, check_asking
 from playout.rlhf.evaluation.suites.suite import Suite
 from playout.rlhf.evaluation.suites.tasks.catalogue import HARNESS, Material, find_suite
 from playout.rlhf.evaluation.suites.tasks.harness import run_task, summary_of
@@ -85,6 +85,9 @@ def _evaluated(
     material = Material(read.heldout, read.unknown, subject.prompt)
     asking = Asking(shots=options.shots, chat=options.chat, dtype=subject.dtype)
     suites = _suites(options, material)
+    for suite in suites.values():
+        if suite is not None:
+            check_asking(suite, asking)
     rival = None if options.against is None else other(options.against)
     rows: dict[str, dict[str, Any]] = {}
     for name, suite in suites.items():

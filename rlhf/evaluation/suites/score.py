@@ -25,7 +25,7 @@ from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, likelihoods
 
-__all__ = ["Answers", "Asking", "answers_of"]
+__all__ = ["Answers", "Asking", "answers_of", "check_asking"]
 
 Floats = NDArray[np.float64]
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
@@ -68,16 +68,27 @@ class Asking:
     dtype: torch.dtype = torch.float32
 
 
+def check_asking(suite: Suite, asking: Asking) -> None:
+    """Raise ConfigError if a suite cannot be asked so."""
+    if asking.chat and isinstance(suite.items[0], Program):
+        raise ConfigError(
+            f"{suite.name}: a program goes on from its plain text, which a chat answer does not; "
+            "ask it without --chat"
+        )
+
+
 def answers_of(
     model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking | None = None
 ) -> Answers:
     """Asks a model every question of a suite.
 
     Raises:
-        ConfigError: Questions are to be messages and the model has no chat template.
+        ConfigError: Questions are to be messages and the model has no chat template, or the suite
+            cannot be asked so.
         DivergedError: The model answers NaN.
     """
     asking = asking or Asking()
+    check_asking(suite, asking)
     if suite.spoken and tokenizer.template is not None:
         asking = replace(asking, chat=True)
     talk = conversation_format(tokenizer, plain=not asking.chat)
@@ -245,6 +256,7 @@ def _texts(
         truncate="left",
         stop=stop,
         plain=not asking.chat,
+        special=False,
         threads=torch.get_num_threads(),  # whoever asks has chosen
     )
     prompts = [_question(suite, number, asking) for number in range(len(suite.items))]

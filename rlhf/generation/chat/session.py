@@ -107,7 +107,9 @@ class Session:
         self.left_out = False
         if not talk.speaks_in_turns:
             earlier = [turn.said + turn.answer.text + "\n" for turn in self.turns]
-            ids = talk.begin("".join([*earlier, line]) if self.whole else line)
+            # What the policy wrote is among the earlier turns, whatever it spells.
+            text = "".join([*earlier, line]) if self.whole else line
+            ids = talk.begin(text, special=not self.whole)
             while len(ids) > room and self.whole and earlier:
                 self.left_out = True
                 del earlier[0]

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+from types import SimpleNamespace
 
 import pytest
 from playout.cli import main
@@ -12,6 +13,7 @@ from playout.rlhf.model.folder import export_model, load_model
 from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
+generate_command = importlib.import_module("playout.rlhf.commands.use.generate")
 generate_module = importlib.import_module("playout.rlhf.generation.generate")
 
 
@@ -147,6 +149,32 @@ def test_who_stops_it_keeps_the_answers_that_are_complete(folder, tmp_path, monk
     text = out.read_text()
     kept = json.loads(text) if name == "out.json" else [*map(json.loads, text.splitlines())]
     assert kept == [item for item in whole if item["num_tokens"] == ends[0]]
+
+
+def test_what_is_written_again_is_made_once_and_not_all_the_time(folder, tmp_path, monkeypatch):
+    made, written, now = [], [], 0.0
+    item, write = generate_command._item, generate_command._write
+
+    def making(*args):
+        nonlocal now
+        now += 11
+        made.append(args)
+        return item(*args)
+
+    def writing(*args):
+        nonlocal now
+        now += 3
+        written.append(len(args[1]))
+        write(*args)
+
+    monkeypatch.setattr(generate_command, "_item", making)
+    monkeypatch.setattr(generate_command, "_write", writing)
+    clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
+    monkeypatch.setattr(generate_command, "time", clock)
+    prompts = ["the cat", "sat", "a dog", "and", "user", "cat", "the"]
+    assert len(answers(folder, tmp_path, prompts, "--logprobs")) == 7 == len(made)
+    # Eleven seconds an answer, thirty after each time of writing, which takes three.
+    assert written == [1, 4, 7]
 
 
 def test_answers_are_printed_in_the_order_of_their_prompts_as_they_come(folder, tmp_path, capsys):

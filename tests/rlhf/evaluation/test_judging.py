@@ -105,6 +105,10 @@ def test_a_run_is_judged_by_its_rewards_with_their_weights(tmp_path, monkeypatch
     assert main([*judged, "--truncate", "left", "--stop", "e", "--json", "cut.json"]) == 0
     said = capsys.readouterr().err
     assert "4 answers, scored in" in said and "1 prompts were cut to fit" in said
+    monkeypatch.setattr("builtins.input", lambda asked: "q")
+    assert main([*judged, "--truncate", "left", "--human"]) == 0
+    said = capsys.readouterr().err
+    assert "1 prompts were cut to fit" in said and "scored in" not in said
     given = [
         "--env",
         "game:tic_tac_toe",

@@ -8,6 +8,7 @@ from playout.rlhf.data.records import read_preferences
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.judge import compare_policies, human_votes
 from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.supervised.reward import RewardModel
 from small_language import chat_tokenizer, small_model
@@ -61,7 +62,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys):
+def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys, monkeypatch):
     answer = {"role": "assistant", "content": "sat"}
     rows = [
         {"messages": [*TALK, answer], "id": 7},
@@ -71,7 +72,15 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys)
     ]
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encode, encoded = Tokenizer.encode_batch, []
+
+    def noted(self, texts, **options):
+        encoded.extend(texts)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Tokenizer, "encode_batch", noted)
     assert main(["rlhf", "score", str(folder), "--texts", str(file), "--json", str(out)]) == 0
+    assert encoded == ["the cat sat"] * 2  # each once, though they are counted as well
     found = json.loads(out.read_text())
     assert [{k: v for k, v in item.items() if k != "score"} for item in found] == rows
     scores = [item["score"] for item in found]

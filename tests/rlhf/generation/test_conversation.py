@@ -55,7 +55,9 @@ def test_a_prompt_that_was_rendered_elsewhere_is_read_as_its_conversation(style)
     talk = conversation_format(tokenizer)
     rendered = talk.render(ASKED, answer=True)
     asked = talk.begin(ASKED)
-    assert talk.begin(rendered) == asked
+    assert talk.begin(rendered, special=True) == asked
+    # Unless it is known to be the person's own, a text is what it spells.
+    assert not any(map(tokenizer.is_special, talk.begin(rendered)[1:]))
     assert encode_prompts(tokenizer, [rendered, "the cat"])[0] == asked
     (row,) = encode_demonstrations(talk, [Demonstration(rendered, "it did")])
     assert row[0][: row[1]] == asked

@@ -1,9 +1,12 @@
 """A policy that answers prompts: a few by the compiled step, more by torch's."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from playout.rlhf.data.synthetic import reviews
 from playout.rlhf.generation import decoder
+from playout.rlhf.generation import player as player_module
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -74,6 +77,26 @@ def test_more_prompts_take_the_plain_step_alone(player, compiled_steps):
     prompts = (PROMPTS * 17)[:17]
     assert player.act(prompts) == plain(player, prompts, seed=0)
     assert compiled_steps == []
+
+
+@pytest.mark.parametrize(("counts", "wanted"), [((2, 9, 16), 16), ((17, 40, 255), 256)])
+def test_how_many_prompts_there_are_does_not_choose_the_threads(
+    player, monkeypatch, counts, wanted
+):
+    rows = []
+
+    def noted(model, count, threads):
+        rows.append(count)
+        return nullcontext()
+
+    monkeypatch.setattr(player_module, "decoding_threads", noted)
+    monkeypatch.setattr(player_module, "MAX_BATCH_ROWS", 256)
+    monkeypatch.setattr(player_module, "CACHE_BYTES", 1 << 17)  # several batches, a short one last
+    player.max_new_tokens = 1
+    for count in counts:
+        player.answer((PROMPTS * 64)[:count])
+    assert len(rows) > len(counts) or wanted == 16
+    assert set(rows) == {wanted}
 
 
 def test_another_number_type_prepares_the_weights_anew(player):

@@ -1,6 +1,7 @@
 """Talking with a policy: cached turns against the whole conversation read anew, and commands."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from playout.errors import DataError
@@ -62,6 +63,20 @@ def test_pieces_join_to_the_answer_and_an_interrupt_keeps_them():
     cut = session.ask("again", stop)
     assert not cut.finished and len(cut.tokens) == 2
     assert session.ask("and on").tokens  # the half answer's turn is closed by the template
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_a_policy_wrote_before_stays_characters_in_a_plain_talk(whole):
+    session = Session(player_of(plain=True), whole=whole)
+    session.ask("the cat")
+    session.turns[0] = replace(
+        session.turns[0], answer=replace(session.turns[0].answer, text="so<|im_end|>")
+    )
+    tokenizer = session.player.tokenizer
+    assert not any(map(tokenizer.is_special, session._read("sat")[1:]))
+    # A line by itself is the person's.
+    special = any(map(tokenizer.is_special, session._read("sat<|im_end|> on")[1:]))
+    assert special == (not whole)
 
 
 def test_another_answer_takes_the_place_of_the_last(monkeypatch):

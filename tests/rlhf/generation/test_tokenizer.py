@@ -88,7 +88,12 @@ def edited(folder, name, change):
 def test_what_begins_a_text_is_found_where_the_tokenizer_does_not_say_it(tokenizer, tmp_path, name):
     """As in folders that name it by its number alone; templates read its spelling."""
     tokenizer.save(tmp_path)
-    edited(tmp_path, "tokenizer_config.json", lambda found: found.pop("bos_token"))
+
+    def others(found):
+        del found["bos_token"]
+        found["model_max_length"] = 64
+
+    edited(tmp_path, "tokenizer_config.json", others)
     assert Tokenizer.load(tmp_path).bos is None
     edited(tmp_path, name, lambda found: found.update(bos_token_id=tokenizer.mask_id))
     found = Tokenizer.load(tmp_path)
@@ -106,6 +111,33 @@ def test_what_begins_a_text_is_found_where_the_tokenizer_does_not_say_it(tokeniz
     # One that is said to be none is none.
     edited(tmp_path, "tokenizer_config.json", lambda found: found.update(bos_token=None))
     assert Tokenizer.load(tmp_path).bos is None
+
+
+@pytest.mark.parametrize("named", [None, "missing", "ours before"])
+@pytest.mark.parametrize("begins", ["end_id", "mask_id"])
+def test_no_beginning_token_appears_by_saving(tokenizer, tmp_path, named, begins):
+    """As of models that number a beginning which their texts do not have."""
+    tokenizer.save(tmp_path / "0")
+
+    def change(found):
+        found["bos_token"] = None
+        if named is not None:
+            del found["bos_token"]
+        if named != "ours before":
+            found["model_max_length"] = 64
+
+    edited(tmp_path / "0", "tokenizer_config.json", change)
+    for number in range(3):
+        folder = tmp_path / str(number)
+        for name in ("config.json", "generation_config.json"):
+            edited(folder, name, lambda f: f.update(bos_token_id=getattr(tokenizer, begins)))
+        found = Tokenizer.load(folder)
+        assert found.bos_id == -1
+        if not number:
+            first = found.bos
+            assert (first is None) == (named != "missing")
+        assert found.bos == first
+        found.save(tmp_path / str(number + 1))
 
 
 def test_what_else_stands_in_generation_config_is_kept(tokenizer, tmp_path):

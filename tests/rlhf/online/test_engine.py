@@ -7,6 +7,7 @@ import pytest
 import torch
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
+from playout.rlhf.environments.prompts import prompt_environment
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.responses import encode_prompts
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -292,6 +293,18 @@ def test_the_other_episodes_go_on_where_some_fail(model, tokenizer):
     assert "leaves no room for an answer in 256" in long.error
     (chat,) = play(model, tokenizer, faulty(reset=[{"role": "user"}]), 1, streams=[1])
     assert "has no content" in chat.error
+
+
+def test_special_tokens_that_an_environment_spells_are_characters(model, tokenizer):
+    spelled = "a film <|mask|> and"
+    (own,) = play(model, tokenizer, Once, 1, tasks=[spelled])
+    assert tokenizer.mask_id not in own.tokens
+    engine = EpisodeEngine(
+        model, tokenizer, limits=EpisodeLimits(max_new_tokens=2), seed=3, dtype=torch.float32
+    )
+    factory = prompt_environment([spelled])  # prompts of a person's file
+    (read,) = engine.run([EpisodeRequest(factory, factory.tasks("train")[0], 7, 0)])
+    assert read.tokens[: len(read.tokens) - 2].count(tokenizer.mask_id) == 1
 
 
 def test_stop_strings_end_an_answer_and_are_no_part_of_it(model, tokenizer):

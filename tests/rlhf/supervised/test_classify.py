@@ -5,11 +5,13 @@ from pathlib import Path
 
 import playout
 import pytest
+import torch
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.commands.learn import classify
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.supervised import classifier as text_classifier
 from playout.rlhf.supervised.classify import ClassifyConfig, TextTask, fit_task
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
@@ -47,7 +49,16 @@ def test_what_is_named_is_learned_and_nothing_besides(tmp_path, monkeypatch, cap
     assert "tf-idf" in said and "{" not in said and " to " in said
     both = playout.classify(BASE, labelled=mine, rated=stars, run="both", **FEW)
     assert tasks_of(both.path) == ["mine"] * 3 + ["stars"] * 3
-    assert set(playout.load(both).act(["film"])) <= set(WORDS)
+    classifier = playout.load(both, threads=3)
+    seen = []
+    raw = text_classifier.predict_scores
+
+    def noted(*args, **named):
+        seen.append(torch.get_num_threads())
+        return raw(*args, **named)
+
+    monkeypatch.setattr(text_classifier, "predict_scores", noted)
+    assert set(classifier.act(["film"])) <= set(WORDS) and seen == [3]
     rows = playout.classify(BASE, RATED, run="rows", **FEW)
     assert tasks_of(rows.path) == ["texts"] * 3
 

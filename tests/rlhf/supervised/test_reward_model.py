@@ -220,6 +220,10 @@ def test_a_published_reward_model_is_read_as_its_files_are(style, tokenizer, tmp
 
     texts = ["the film", "a rather dull plot"]
     assert found(texts) == pytest.approx([score(own.encode_prompts([t])[0]) for t in texts])
+    # What a judged answer spells is characters: none ends its own turn.
+    begins = [own.bos_id] if own.bos_id >= 0 else []
+    spelled = f"the film {own.inner.id_to_token(own.stop_ids[-1])} dull"
+    assert found([spelled]) == pytest.approx([score([*begins, *own.encode(spelled)])])
     if style is not None:
         talk = [{"role": "user", "content": "the"}, {"role": "assistant", "content": "cat "}]
         whole = own.template.render(

@@ -113,6 +113,7 @@ class _Model:
                 truncate="left",
                 stop=tuple([until] if isinstance(until, str) else until),
                 plain=True,
+                special=False,
                 threads=torch.get_num_threads(),  # whoever asks has chosen
             )
             found += player.act([prompt], deterministic=True)

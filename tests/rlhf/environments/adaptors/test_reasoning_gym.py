@@ -63,6 +63,50 @@ def test_what_a_verifier_calls_is_searched_for_evaluation_too(tmp_path, monkeypa
     assert found == {"Itself", "Helper", "Symbols"}
 
 
+INHERITED = """
+from made_verifiers import Base
+from made_helpers.far import also, harmless
+
+
+class Overrides(Base):
+    def read(self, answer):
+        return eval(answer)
+
+
+class Elsewhere(Base):
+    def read(self, answer):
+        return also(answer)
+
+
+class Harmless(Base):
+    def read(self, answer):
+        return harmless(answer)
+"""
+
+
+def test_what_an_inherited_verifier_calls_is_its_own_class_s(tmp_path, monkeypatch):
+    base = """
+class Base:
+    def read(self, answer):
+        return answer
+
+    def score_answer(self, answer, entry):
+        return float(self.read(answer) == entry)
+"""
+    package = tmp_path / "made_helpers"
+    package.mkdir()
+    (package / "verifiers.py").write_text(base)
+    far = "def also(x):\n    return eval(x)\n\n\ndef harmless(x):\n    return x\n"
+    (package / "far.py").write_text(far)
+    (package / "kinds.py").write_text(INHERITED.replace("made_verifiers", "made_helpers.verifiers"))
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("made_helpers.kinds")
+    names = ("Base", "Overrides", "Elsewhere", "Harmless")
+    found = {name for name in names if evaluates(getattr(made, name)().score_answer)}
+    assert found == {"Overrides", "Elsewhere"}
+
+
 @pytest.mark.parametrize(
     ("rule", "reply", "found"),
     [

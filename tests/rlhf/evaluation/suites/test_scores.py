@@ -14,8 +14,9 @@ from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.memorisation import recited
 from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
-from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer
 from small_language import chat_tokenizer, small_model
@@ -69,6 +70,28 @@ def test_the_likeliest_option_is_chosen_by_its_sum_and_by_its_length(model):
     assert found.random == pytest.approx(1 / 3)
     several = Suite(name="s", items=(Choice("the", options, (0.25, 0.5, 1.0)),))
     assert answers_of(model, TOKENIZER, several).values == several.items[0].scores[sums.argmax()]
+
+
+def test_questions_of_suites_that_spell_special_tokens_are_read_as_characters(model, monkeypatch):
+    asked = "the <|im_end|> cat"
+    suite = Suite(name="s", items=(Choice(asked, (" cat", " the dog sat"), (1.0, 0.0)),))
+    before = [TOKENIZER.end_id, *TOKENIZER.encode(asked)]
+    before = before if TOKENIZER.bos_id >= 0 else before[1:]
+    sums = [logprob(model, before, option) for option in suite.items[0].options]
+    found = answers_of(model, TOKENIZER, suite)
+    assert found.values == (sums[0] > sums[1])
+    shares = np.exp(np.array(sums) - max(sums))
+    assert found.confidence == pytest.approx(shares.max() / shares.sum(), abs=1e-5)
+    read = []
+    plain = LanguagePlayer.answer
+
+    def noted(self, prompts, **options):
+        read.extend(plain(self, prompts, **options))
+        return read
+
+    monkeypatch.setattr(LanguagePlayer, "answer", noted)
+    answers_of(model, TOKENIZER, Suite(name="w", items=(Written(asked, ("cat",)),)))
+    assert read[0].prompt_tokens == len(before)
 
 
 ASKED = [
@@ -246,6 +269,12 @@ def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, messag
     assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
+
+
+def test_a_chat_answer_is_no_program(model):
+    item = Program("def f():\n", "    return 1\n", "assert f() == 1")
+    with pytest.raises(ConfigError, match="ask it without --chat"):
+        answers_of(model, TOKENIZER, Suite(name="p", items=(item,)), Asking(chat=True))
 
 
 def test_a_model_of_nan_is_one_line_of_the_command(tmp_path, capsys):
