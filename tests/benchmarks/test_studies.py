@@ -365,19 +365,18 @@ def test_kills_leave_a_result_for_each_command_and_keep_those_of_others(killed, 
     assert study("--quick") == (0, None)
     code, result = study("--kills", "3", "--only", "ppo", "alphazero")
     assert code == 0 and [one["equal bytes"] for one in result["jobs"]] == [True, True]
-    assert result["jobs"][0]["command"] == "ppo CartPole-v1 --no-stop"
+    named = " ".join(kills.JOBS["ppo"])
+    assert result["jobs"][0]["command"] == named
     assert [result["jobs"][0][key] for key in ("kills", "runs", "updates")] == [3, 2, 7]
     left["killed-2"] = "others"
-    code, result = study("--kills", "5", "--", "ppo", "CartPole-v1", "--no-stop")
+    code, result = study("--kills", "5", "--", *kills.JOBS["ppo"])
     assert code == 1
     assert [(one["command"].split()[0], one["equal bytes"]) for one in result["jobs"]] == [
         ("alphazero", True),
         ("ppo", False),
     ]
     shown = report.report(tmp_path)
-    assert "| `ppo CartPole-v1 --no-stop`, 2 ranks | 5 | 3 | 7 | 1; wanted at most 0: **no** |" in (
-        shown
-    )
+    assert f"| `{named}`, 2 ranks | 5 | 3 | 7 | 1; wanted at most 0: **no** |" in shown
 
 
 @pytest.mark.parametrize("words", [*kills.JOBS.values(), *kills.QUICK.values()])
