@@ -310,12 +310,14 @@ def beside_peers(
     return claims
 
 
-def with_earlier(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """A result, and what the last one on this machine says of trainers not measured now."""
+def with_earlier(
+    found: Mapping[str, dict[str, Any]], claims: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A result, and what the last one on this machine says of what is not measured now."""
     earlier = earlier_result("ranks") or {"cases": {}, "claims": []}
-    claims = [claim for claim in earlier["claims"] if claim["claim"].partition(":")[0] not in found]
-    cases = {**earlier["cases"], **found}
-    return {**earlier, "cases": cases, "claims": [*claims, *claims_of(found)]}
+    told = {claim["claim"] for claim in claims}
+    kept = [claim for claim in earlier["claims"] if claim["claim"] not in told]
+    return {**earlier, "cases": {**earlier["cases"], **found}, "claims": [*kept, *claims]}
 
 
 def show(found: Mapping[str, dict[str, Any]]) -> None:
@@ -358,8 +360,8 @@ def main(
             before=before,
         )
     show(found)
-    result = with_earlier(found) if only else {"cases": found, "claims": claims_of(found)}
-    result["claims"] += beside_peers(found, others)
+    claims = [*claims_of(found), *beside_peers(found, others)]
+    result = with_earlier(found, claims) if only else {"cases": found, "claims": claims}
     work = {name: case.an_update for name, case in CASES.items()}
     result["predictions"] = predictions(plain(result["cases"]), work)
     for row in result["predictions"]:

@@ -29,7 +29,8 @@ def write(path, machine):
 def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", machine())
-    found = plain(ranks.with_earlier({"ppo": case(170.0, 1.7)}))
+    now = {"ppo": case(170.0, 1.7)}
+    found = plain(ranks.with_earlier(now, ranks.claims_of(now)))
     ratios = {claim["claim"].partition(":")[0]: claim["ratio"] for claim in found["claims"]}
     assert {name: ratio["median"] for name, ratio in ratios.items()} == {
         "language": 1.8,
@@ -39,10 +40,23 @@ def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch
     assert found["peers"] == {"nanoGPT": 1}
 
 
+def test_what_is_not_measured_of_a_trainer_keeps_its_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    before = case(120.0, 1.2)
+    before["rates"]["one process before"] = Rate.of([90.0])
+    before["ratios"]["one process before"] = Rate.of([0.9])
+    results = {"cases": {"ppo": before}, "claims": ranks.claims_of({"ppo": before})}
+    stored = plain({"machine": machine(), "results": results})
+    (tmp_path / "ranks.json").write_text(json.dumps(stored))
+    now = {"ppo": case(170.0, 1.7)}
+    found = plain(ranks.with_earlier(now, ranks.claims_of(now)))["claims"]
+    assert [claim["ratio"]["median"] for claim in found] == [pytest.approx(100 / 90, rel=1e-4), 1.7]
+
+
 def test_numbers_of_another_machine_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", {**machine(), "processor": "another"})
-    assert ranks.with_earlier({"ppo": case(170.0, 1.7)})["cases"].keys() == {"ppo"}
+    assert ranks.with_earlier({"ppo": case(170.0, 1.7)}, [])["cases"].keys() == {"ppo"}
 
 
 def test_a_larger_job_waits_for_a_ring_and_for_every_doubling():
