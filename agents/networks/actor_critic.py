@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
+from playout.agents.networks.distributions import chosen
 from playout.agents.networks.encoders import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
 from playout.agents.networks.native_mlp import CompiledMLP, can_compile, compile_mlp
@@ -175,12 +176,7 @@ class ActorCritic(nn.Module, Policy):
             return self.compiled.step(obs, mask, generator, deterministic, noise)
         features, first = self.policy_trunk.step(obs, state[0] if state else None)
         distribution = self.head(features, mask)
-        if deterministic:
-            action = distribution.mode()
-        elif noise is not None:
-            action = distribution.from_noise(noise)
-        else:
-            action = distribution.sample(generator)
+        action = chosen(distribution, generator=generator, deterministic=deterministic, noise=noise)
         value, second = self._value(obs, features, state)
         following = (first,) if second is None else (first, second)
         return PolicyStep(

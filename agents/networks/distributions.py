@@ -51,6 +51,19 @@ class Distribution(Protocol):
         """Entropy in nats, `[N]`."""
 
 
+def chosen(
+    among: Distribution,
+    *,
+    generator: torch.Generator | None,
+    deterministic: bool,
+    noise: Tensor | None,
+) -> Tensor:
+    """An action for each observation: the likeliest, what `noise` stands for, or a drawn one."""
+    if deterministic:
+        return among.mode()
+    return among.sample(generator) if noise is None else among.from_noise(noise)
+
+
 class Categorical:
     """One choice of A, with illegal actions masked out.
 

@@ -17,7 +17,7 @@ from playout.agents.networks.boards.network import BoardNetwork, tuning_of
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.distributions import Categorical
+from playout.agents.networks.distributions import Categorical, chosen
 from playout.agents.networks.policy import Minibatch, Outputs, Policy, PolicyStep, Tree
 from playout.errors import ConfigError
 from torch import Tensor, nn
@@ -90,12 +90,7 @@ class BoardPolicy(nn.Module, Policy):
     ) -> PolicyStep:
         """Moves for observations [N, C, H, W]; `noise` replaces the numbers of `generator`."""
         policy, values = self._heads(obs, mask)
-        if deterministic:
-            action = policy.mode()
-        elif noise is not None:
-            action = policy.from_noise(noise)
-        else:
-            action = policy.sample(generator)
+        action = chosen(policy, generator=generator, deterministic=deterministic, noise=noise)
         return PolicyStep(action, policy.log_prob(action), values, None)
 
     @torch.no_grad()
