@@ -157,6 +157,11 @@ def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             f"{run['game']}, {run['minutes'] or 0:g} minutes on {told_cores(run['cores'])}, "
             f"{short_count(run['games'])} games, seed {run['seed']}"
         )
+        if run["simulations"]:
+            row += f"; {run['simulations']} simulations a move"
+        others = [one["opponent"] for one in run["matches"] if one["opponent"] not in ALWAYS]
+        if others:
+            row += f"; another program: {', '.join(map(program_of, others))}"
         for one in run["matches"]:
             low, high = one["score_interval"]
             wanted = WANTED.get((run["game"], one["opponent"]))
