@@ -93,6 +93,8 @@ class Command(TrainingOptions):
         TrainingOptions.__post_init__(self)
         if self.count < 10:
             raise ConfigError(f"--count must be at least 10, not {self.count}")
+        if self.minutes is not None and not 0 < self.minutes < 1e7:
+            raise ConfigError(f"--minutes must be a positive number, not {self.minutes}")
         if not 0 <= self.validation <= 0.5:
             raise ConfigError(f"--validation must be from 0 to 0.5, not {self.validation}")
         if not (self.image_size == 0 or 8 <= self.image_size <= 1024):
@@ -147,7 +149,6 @@ def _train(command: Command) -> RunDir:
 
     if command.resume is None:  # a run of an earlier version goes on as it was
         _refuse_unused(command)
-    check_seed(command.seed)
     check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)
     device = resolve_device(command.device)
@@ -164,7 +165,12 @@ def _train(command: Command) -> RunDir:
     config = command.pretrain
     if command.resume is None:
         must_teach(split.train, config)
-    last = None if command.resume is None else RunDir.open(command.resume)
+    last, found = None if command.resume is None else RunDir.open(command.resume), digest(split)
+    if last is not None and last.config["digest"] != found:  # before --from-step moves anything
+        raise ConfigError(
+            f"{command.data} does not hold what {last.path} has learned from"
+            f"{read_otherwise(last.config)}"
+        )
     goes_on = last is not None and last.find() is not None
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
 
@@ -185,9 +191,7 @@ def _train(command: Command) -> RunDir:
         )
 
     with device_errors(device):
-        tried = make(1)  # what does not fit is said before a folder is made
-    tried.close()
-    found = digest(split)
+        trainer = make(10**6)  # what does not fit is said before a folder is made
     if command.resume is None and ranks.rank() == 0:
         _tell_of_other_splits(command, found)
     run = open_run(
@@ -196,35 +200,33 @@ def _train(command: Command) -> RunDir:
         name=name,
         extra={
             "digest": found,
-            "network": tried.trunk.description(),
+            "network": trainer.trunk.description(),
             "game": _game(split),
             "classes": list(split.train.classes),
             "fresh": fresh,
         },
         may_change=("minutes",),
     )
-    if run.config["digest"] != found:
-        raise ConfigError(
-            f"{command.data} does not hold what {run.path} has learned from"
-            f"{read_otherwise(run.config)}"
-        )
-    if command.minutes is None:
-        total = max(1, round(config.epochs * tried.per_epoch))
-    else:
-        total = plan(
-            run,
-            minutes=command.minutes,
-            unit="steps",
-            measure=_Measure(make),
-            share=0.93,  # the rest is for evaluations and saving
-        )
-    with run.lock():
-        run.change_config(total_steps=total)
-    trainer = make(total)
-    if not command.quiet:
-        _print_plan(trainer, split, run.path)
-    updates = -(-total // trainer.steps_an_update)
+    left = "nothing was learned yet" if last is None else f"{run.path} is as it was"
     try:
+        with stop_at_once(left):
+            total = max(1, round(config.epochs * trainer.per_epoch))
+            if command.minutes is not None:
+                total = plan(
+                    run,
+                    minutes=command.minutes,
+                    unit="steps",
+                    measure=lambda: _some_steps(trainer),
+                    share=0.93,  # the rest is for evaluations and saving
+                )
+            if trainer.steps:  # it was measured by, and knows some of the data
+                trainer.close()
+                trainer = make(total)
+            trainer.total = total
+            _note_total(run, total)
+        if not command.quiet:
+            _print_plan(trainer, split, run.path)
+        updates = -(-total // trainer.steps_an_update)
         with device_errors(device):
             train(
                 trainer,
@@ -233,9 +235,22 @@ def _train(command: Command) -> RunDir:
                 eval_every=max(1, updates // EVALUATIONS),
                 console=not command.quiet,
             )
+    except BaseException:
+        if last is None:
+            run.discard_unused()
+        raise
     finally:
         trainer.close()
     return run
+
+
+def _note_total(run: RunDir, total: int) -> None:
+    """Stores how many steps are planned; what a run began with is no change of it."""
+    before = run.config.get("total_steps")
+    if before != total:
+        with run.lock():
+            store = run.complete_config if before is None else run.change_config
+            store(total_steps=total)
 
 
 def _refuse_unused(command: Command) -> None:
@@ -309,16 +324,11 @@ def _game(split: Split) -> str:
     return game_text(split.train.game) or str(split.train.game)
 
 
-class _Measure:
-    """Some updates of a trainer that is thrown away."""
-
-    def __init__(self, make: Any) -> None:
-        self.trainer: PretrainTrainer = make(10**6)
-
-    def __call__(self) -> int:
-        before = self.trainer.steps
-        self.trainer.update()
-        return self.trainer.steps - before
+def _some_steps(trainer: PretrainTrainer) -> int:
+    """Makes an update; how many steps that were."""
+    before = trainer.steps
+    trainer.update()
+    return trainer.steps - before
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:

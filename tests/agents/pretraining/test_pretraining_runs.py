@@ -244,6 +244,42 @@ def test_every_seed_learns(seed, folder, tmp_path):
     assert RunDir.open(run.path).seed == seed
 
 
+@pytest.mark.parametrize(("minutes", "error"), [(-1, ConfigError), (1, KeyboardInterrupt)])
+def test_a_run_that_does_not_begin_leaves_no_folder(minutes, error, folder, tmp_path, monkeypatch):
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("playout.agents.pretraining.budget.plan", interrupted)
+    with pytest.raises(error):
+        playout.pretrain_trunk(str(folder), minutes=minutes, run=tmp_path / "a", **SETTINGS)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_run_goes_back_to_no_checkpoint_on_other_data(tmp_path, monkeypatch):
+    folder = png_folder(tmp_path / "pictures")
+    run = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    next(folder.rglob("*.png")).unlink()
+    gone_back = []
+    monkeypatch.setattr(RunDir, "abandon_after", lambda self, step: gone_back.append(step))
+    with pytest.raises(ConfigError, match="does not hold what"):
+        playout.pretrain_trunk(resume=run.path, from_step=1)
+    assert not gone_back
+
+
+def test_a_run_makes_one_trainer_and_tells_of_no_change(folder, tmp_path, monkeypatch):
+    made, make = [], PretrainTrainer.__init__
+
+    def noted(self, *given, **more):
+        made.append(more["steps"])
+        make(self, *given, **more)
+
+    monkeypatch.setattr(PretrainTrainer, "__init__", noted)
+    run = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    again = playout.pretrain_trunk(resume=run.path, quiet=True)
+    assert len(made) == 2 and again.config["total_steps"] > 0
+    assert "changes" not in again.record
+
+
 def test_a_seed_that_is_none_is_said_first(folder, tmp_path):
     with pytest.raises(ConfigError, match="--seed must be from 0"):
         playout.pretrain_trunk(str(folder), seed=-1, run=tmp_path / "a", **SETTINGS)
