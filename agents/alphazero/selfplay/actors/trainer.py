@@ -82,6 +82,7 @@ class FolderTrainer(AlphaZeroTrainer):
         idle = replace(config.selfplay, num_groups=1, num_trees=1)
         alone = replace(config, selfplay=idle, overlap=False)
         super().__init__(alone, seed=seed, device=device, game=game, init=init)
+        self._rated.threads = config.selfplay.num_groups  # a rating has all cores all the same
         self.config = replace(
             self.config, selfplay=config.selfplay, games_from=os.path.abspath(config.games_from)
         )

@@ -65,6 +65,12 @@ def test_games_are_learned_from_exactly_as_often_as_asked_and_files_vanish_after
     } - {"folder.json"}
 
 
+def test_a_learner_of_actors_games_rates_on_all_cores(tmp_path):
+    selfplay = SelfPlayConfig(num_groups=3, num_trees=8, num_simulations=4)
+    trainer, _, _ = learner_of(tmp_path / "run", tmp_path / "games", selfplay=selfplay)
+    assert trainer._rated.of(0, trainer.learners[0].average).threads == 3
+
+
 def test_a_killed_learner_goes_on_without_losing_or_repeating_a_game(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, run, _ = learner_of(run_path, folder)
