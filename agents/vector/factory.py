@@ -130,19 +130,19 @@ def _make_group(
         processes: 0 or more to choose by hand (0: this process).
         first: Number of the first one among those of all ranks.
     """
-    template = EnvGroup(makers[:1], first)
-    if processes is None:
-        worth = cores() > 1 and len(makers) > 1
-        worth = worth and _step_seconds(template) * len(makers) > _WORTH_PROCESSES
-        processes = min(cores(), len(makers)) if worth else 0
-    group: Group
-    if processes > 0:
-        group = WorkerPool(makers, processes, template, first)
-        where = f"in {processes} processes"
+    if processes is None and (cores() == 1 or len(makers) == 1):
+        processes = 0
+    group: Group | None = None
+    if processes != 0:  # one is made first, to be measured and to tell its spaces
+        template = EnvGroup(makers[:1], first)
+        if processes is None:
+            worth = _step_seconds(template) * len(makers) > _WORTH_PROCESSES
+            processes = min(cores(), len(makers)) if worth else 0
+        if processes:
+            group = WorkerPool(makers, processes, template, first)
         template.close()
-    else:
-        template.close()
-        group, where = EnvGroup(makers, first), "in one process"
+    where = f"in {processes} processes" if processes else "in one process"
+    group = EnvGroup(makers, first) if group is None else group
     return GroupEnvs(group, f"{name}, {counted(len(makers), 'environment')} {where}", threshold)
 
 

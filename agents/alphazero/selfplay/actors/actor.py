@@ -26,7 +26,7 @@ from playout.agents.alphazero.selfplay.actors.game_file import (
     settings_digest,
 )
 from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, Published
-from playout.agents.alphazero.variants import Variant
+from playout.agents.alphazero.variants import Variant, final_lessons
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.devices import resolve_dtype
 from playout.agents.runs.directory import RunDir
@@ -164,10 +164,7 @@ class Actor:
         self.stopping = False  # set from outside: what is being played is given up
         self.published = self.files = 0  # games and files
         self.evaluations, self.busy_seconds = 0, 0.0
-        learner = config.learner
-        planes = learner.target_weight > 0 and game.target_planes > 0
-        scores = learner.score_weight > 0 and game.has_score
-        self._keep_finals = bool(planes or scores)
+        self._keep_finals = any(final_lessons(config, game))
         digest = settings_digest(
             {"selfplay": to_dict(self.config.selfplay), "dtype": self.config.infer_dtype}
         )
