@@ -148,11 +148,9 @@ def first_run(path: Path) -> RunDir:
     Raises:
         ConfigError: its kind has none that could.
     """
-    source = RunDir.open(path)
-    if source.kind not in ("alphazero", "pretrain-trunk"):
-        raise ConfigError(
-            f"--init takes a run of alphazero or pretrain-trunk; {path} is of kind {source.kind}"
-        )
+    from playout.agents.networks.beginning import run_to_begin_with
+
+    source = run_to_begin_with(path)
     if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
         raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
     return source

@@ -22,13 +22,13 @@ from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.distributions import Categorical
+from playout.agents.runs.checkpoint import tensor_file
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.errors import ConfigError, DataError, RunError
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -281,11 +281,10 @@ def export_network(
             if options.check:
                 worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
+            os.replace(aside, path)
         else:
-            weights = {name: x.contiguous() for name, x in network.state_dict().items()}
-            aside.write_bytes(safetensors_bytes(weights, metadata=dict(about)))
+            tensor_file.save(path, network.state_dict(), about)
             text = f"safetensors{reason}"
-        os.replace(aside, path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {describe(error)}; choose another --out") from error
     finally:

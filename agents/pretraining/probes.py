@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from playout.agents.networks.precision import lowered
 from playout.agents.pretraining.clusters import NEIGHBOURS as DENSE
-from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps
+from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps, standardised
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
     Dataset,
@@ -69,12 +69,6 @@ def raw(data: Dataset, rows: Rows) -> Features:
     return data.images(rows).reshape(len(rows), -1)
 
 
-def _standard(train: Features, *others: Features) -> list[Features]:
-    mean, deviation = train.mean(0), train.std(0)
-    scale = np.where(deviation > 1e-6, deviation, 1.0)
-    return [((x - mean) / scale).astype(np.float32) for x in (train, *others)]
-
-
 def fit_linear(
     x: Features, y: Rows, num_classes: int, penalty: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -104,7 +98,7 @@ def linear_accuracy(
     train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int, *, seed: int
 ) -> float:
     """Share of right classes on the held-out features."""
-    x, t = _standard(train, test)
+    x, t = standardised(train, test)
     order = np.random.default_rng([seed, 46]).permutation(len(x))
     fifth = len(x) // 5
     best, chosen = -1.0, PENALTIES[1]
@@ -123,7 +117,9 @@ def neighbour_accuracy(
     train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int
 ) -> float:
     """Share of held-out features whose nearest NEIGHBOURS by cosine vote for the right class."""
-    x, t = (functional.normalize(torch.from_numpy(part), dim=1) for part in _standard(train, test))
+    x, t = (
+        functional.normalize(torch.from_numpy(part), dim=1) for part in standardised(train, test)
+    )
     y, right = torch.from_numpy(labels), 0
     k = min(NEIGHBOURS, len(x))
     for start in range(0, len(t), 512):

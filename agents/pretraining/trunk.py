@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from playout.agents.networks.beginning import Beginning
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
@@ -154,11 +155,9 @@ def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
     Raises:
         ConfigError: it is of another kind, or of another shape.
     """
-    if run.kind not in ("pretrain-trunk", "alphazero"):
-        raise ConfigError(f"--init takes a run of pretrain-trunk or alphazero, not of {run.kind}")
-    _, state = run.load(only=("model", "network"))
-    if isinstance(trunk.net, ResNet) and "encoder" not in state["network"]:
-        weights, description = state["model"], state["network"]
-        return take_weights(trunk.net, weights, description=description, where=run.path)
-    take_encoder(trunk.net, state["model"], where=run.path)
+    begun = Beginning.read(str(run.path))
+    if isinstance(trunk.net, ResNet) and begun.of_board:
+        description = begun.description
+        return take_weights(trunk.net, begun.weights, description=description, where=run.path)
+    take_encoder(trunk.net, begun.weights, where=run.path)
     return []
