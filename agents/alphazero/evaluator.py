@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 
 def cpu_chunk_rows(net: BoardNetwork) -> int:
-    """Rows whose activations stay in the cache: a power of two from 16 to 128."""
+    """Rows whose activations about fill the cache: the next power of two, from 16 to 128."""
     _, height, width = net.config.obs_shape
     rows = CPU_CHUNK_ELEMENTS // (tuning_of(net).activation_size or 64 * height * width)
     return 1 << min(max(rows.bit_length(), 4), 7)
