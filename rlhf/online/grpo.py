@@ -67,10 +67,11 @@ def grouped_advantages(
         return (places == first[groups]).float()
     centered = scores - mean(scores)
     several = (sizes > 1)[groups]
+    without_one = (sizes / (sizes - 1).clamp(min=1))[groups]
+    variance = mean(centered.square()) * without_one
     if baseline == "leave_one_out":  # s - (total - s) / (n - 1) = (s - mean) n / (n - 1)
-        centered = centered * (sizes / (sizes - 1).clamp(min=1))[groups]
+        centered = centered * without_one
     if scale:
-        variance = mean(centered.square()) * (sizes / (sizes - 1).clamp(min=1))[groups]
         centered = centered / (variance.sqrt() + 1e-4)
     return torch.where(several, centered, 0.0)
 
