@@ -110,9 +110,12 @@ class GRPOTrainer(OnlineTrainer):
         return None if found == LossVariant() else found
 
     def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
-        """Whole groups; with `resample`, others in place of those that are all alike."""
+        """Whole groups; with `resample`, others in place of those that are all alike.
+
+        Behind them come the others' episodes that failed, which are told of like any.
+        """
         config, group = self.config, self.config.group
-        played = super()._play(engine, number)
+        played, failed = super()._play(engine, number), list[Episode]()
         for again in range(config.resample):
             alike = self._alike(played)
             if not alike:
@@ -129,7 +132,8 @@ class GRPOTrainer(OnlineTrainer):
             ]
             for place, part in zip(alike, useful, strict=False):
                 played[place * group : (place + 1) * group] = [fresh[row] for row in part]
-        return played
+            failed += [episode for episode in fresh if episode.error]
+        return played + failed
 
     def _alike(self, played: Sequence[Episode]) -> list[int]:
         """Numbers of the groups without a failure whose episodes all got the same reward."""
