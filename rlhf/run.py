@@ -17,6 +17,7 @@ from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.metrics import last_measures
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
@@ -314,12 +315,7 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
         return (
             value if isinstance(value, dict) else {f"row {i}": row for i, row in enumerate(value)}
         )
-    found: dict[str, Any] = {}
-    log = run.path / "metrics.jsonl"
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.update({k: v for k, v in row.items() if k.startswith("eval/")})
+    found = last_measures(run.path)
     if not found:
         raise RunError(f"{run.path} has measured nothing yet")
     return found

@@ -19,7 +19,7 @@ from playout.agents.ppo.watching import watch
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
-from playout.agents.runs.metrics.log import read_rows
+from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import make_environments
@@ -120,7 +120,8 @@ def plot_run(run: RunDir) -> Path:
         ("rollout/ep_rew_mean", "training, sampled actions", "-"),
         ("eval/mean_reward", "evaluation, deterministic", "o-"),
     ):
-        points = [(entry["time/total_timesteps"], entry[key]) for entry in lines if key in entry]
+        measured = [entry for entry in lines if entry.get(key) is not None]
+        points = [(entry["time/total_timesteps"], entry[key]) for entry in measured]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label)
     axes.set_xlabel("environment steps")

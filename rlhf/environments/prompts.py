@@ -4,6 +4,7 @@ Rows of a file keep their other fields as the task's own data, which reward func
 name. Prompts as texts alone are data/records.py's; the reward is a function's.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,19 +13,23 @@ from typing import Any
 import numpy as np
 from playout.errors import DataError
 from playout.rlhf.data.conversations import prompt_of
-from playout.rlhf.data.messages import Prompt, checked_messages
+from playout.rlhf.data.messages import Prompt, as_messages, checked_messages
 from playout.rlhf.data.records import Preference, prompt_key, read_prompts, split_by_text
 from playout.rlhf.data.rows import SUFFIXES, Source, name_of, read_rows
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.tokenizer import Tokenizer
 
 __all__ = [
     "PROMPTS",
     "PromptEnvironment",
     "PromptTask",
     "episode_seed",
+    "fitting",
     "prompt_environment",
     "prompts_of",
     "read_prompt_tasks",
+    "room_check",
     "split_prompt_tasks",
 ]
 
@@ -114,6 +119,38 @@ def prompts_of(pairs: Iterable[Preference]) -> list[dict[str, Any]]:
     """The prompts of pairs as rows, each once, in their order; empty ones are left out."""
     found = {prompt_key(pair.prompt): pair.prompt for pair in pairs if pair.prompt}
     return [{"prompt": prompt} for prompt in found.values()]
+
+
+def room_check(tokenizer: Tokenizer, room: int, *, as_user: bool) -> Callable[[Prompt], None]:
+    """Refuses a prompt that leaves no room for its answer, or that the template does not take.
+
+    Args:
+        tokenizer: The policy's.
+        room: Tokens that a prompt may have.
+        as_user: Plain text is a user's message.
+    """
+    talk = conversation_format(tokenizer)
+
+    def check(prompt: Prompt) -> None:
+        count = len(talk.begin(as_messages(prompt) if as_user else prompt, special=True))
+        if count > room:
+            raise DataError(
+                f"the prompt has {count} tokens, and there is room for {room} beside its answer"
+            )
+
+    return check
+
+
+def fitting(
+    rows: Iterable[Mapping[str, Any]], check: Callable[[Prompt], object]
+) -> list[dict[str, Any]]:
+    """The rows whose `prompt` is not refused by a check, with DataError."""
+    kept = []
+    for row in rows:
+        with contextlib.suppress(DataError):
+            check(row["prompt"])
+            kept.append(dict(row))
+    return kept
 
 
 def split_prompt_tasks(

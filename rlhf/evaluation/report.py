@@ -13,6 +13,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.errors import RunError
 from playout.rlhf.evaluation.findings import findings, share
 from playout.rlhf.evaluation.samples import read_samples
@@ -23,18 +24,13 @@ __all__ = ["closing", "curve", "write_report"]
 SHOWN = 10
 
 
-def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl of a run, none if it is not there."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-
-
 def curve(folder: Path, key: str) -> list[tuple[int, float]]:
-    """(update, value) of a metric."""
-    rows = enumerate(metrics_of(folder), 1)
-    return [(int(row.get("update", n)), float(row[key])) for n, row in rows if key in row]
+    """(update, value) of a metric, where it was a number."""
+    return [
+        (int(row.get("update", n)), float(row[key]))
+        for n, row in enumerate(read_rows(folder), 1)
+        if row.get(key) is not None
+    ]
 
 
 def _read(path: Path) -> Any:
@@ -67,8 +63,12 @@ def evaluations_of(folder: Path) -> list[dict[str, float]]:
     """Evaluations of a stage that improved a policy, the state before it first."""
     before = _read(folder / "baseline.json")
     rows = [] if before is None else [{"update": 0.0, **before}]
-    for number, row in enumerate(metrics_of(folder), 1):
-        own = {key.removeprefix("eval/"): value for key, value in row.items() if "eval/" in key}
+    for number, row in enumerate(read_rows(folder), 1):
+        own = {
+            key.removeprefix("eval/"): value
+            for key, value in row.items()
+            if "eval/" in key and value is not None
+        }
         if own:
             rows.append({"update": float(row.get("update", number)), **own})
     return rows

@@ -48,10 +48,10 @@ MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
+"""Where a folder that holds several stages is searched for a policy, best first."""
 _FETCHED = ("smollm2", "smollm2-135m")
 """What people call the model that import-model fetches; last its name there."""
 _WITHOUT = ("rlhf.classify", "rlhf.best-of-n")
-# Where a folder that holds several stages is searched for a policy, best first.
 
 
 def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:

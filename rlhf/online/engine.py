@@ -118,11 +118,13 @@ class EpisodeEngine:
     def _play(self, requests: Sequence[EpisodeRequest], deadline: float) -> list[Episode]:
         seats = [_Seat(self, request) for request in requests]
         with kept_random_state():
-            live = [seat for seat in seats if seat.reset()]
-            if live:
-                self._take_turns(live, deadline)
-            for seat in seats:
-                seat.close()
+            try:
+                live = [seat for seat in seats if seat.reset()]
+                if live:
+                    self._take_turns(live, deadline)
+            finally:  # environments may have started processes
+                for seat in seats:
+                    seat.close()
         return [seat.episode for seat in seats]
 
     def _take_turns(self, seats: list["_Seat"], deadline: float) -> None:

@@ -75,8 +75,13 @@ class Episodes:
     """Time spent in the model and in environments while the episodes were played."""
 
 
-def no_episodes(pad: int, device: torch.device) -> Episodes:
-    """What a rank has whose episodes have all failed: no rows."""
+def no_episodes(pad: int, device: torch.device, *, whiten: bool = False) -> Episodes:
+    """What a rank has whose episodes have all failed: no rows.
+
+    With `whiten` it takes part in the sums that other ranks need in `score_episodes`.
+    """
+    if whiten:
+        _moments(torch.zeros(0))
     false, zero = torch.zeros(0, 1, dtype=torch.bool), torch.zeros(0, 1)
     number, ids = torch.zeros(0, dtype=torch.long), torch.full((0, 1), pad)
     rows = TokenRows(

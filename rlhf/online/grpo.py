@@ -67,10 +67,11 @@ def grouped_advantages(
         return (places == first[groups]).float()
     centered = scores - mean(scores)
     several = (sizes > 1)[groups]
+    without_one = (sizes / (sizes - 1).clamp(min=1))[groups]
+    variance = mean(centered.square()) * without_one
     if baseline == "leave_one_out":  # s - (total - s) / (n - 1) = (s - mean) n / (n - 1)
-        centered = centered * (sizes / (sizes - 1).clamp(min=1))[groups]
+        centered = centered * without_one
     if scale:
-        variance = mean(centered.square()) * (sizes / (sizes - 1).clamp(min=1))[groups]
         centered = centered / (variance.sqrt() + 1e-4)
     return torch.where(several, centered, 0.0)
 
@@ -109,9 +110,12 @@ class GRPOTrainer(OnlineTrainer):
         return None if found == LossVariant() else found
 
     def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
-        """Whole groups; with `resample`, others in place of those that are all alike."""
+        """Whole groups; with `resample`, others in place of those that are all alike.
+
+        Behind them come the others' episodes that failed, which are told of like any.
+        """
         config, group = self.config, self.config.group
-        played = super()._play(engine, number)
+        played, failed = super()._play(engine, number), list[Episode]()
         for again in range(config.resample):
             alike = self._alike(played)
             if not alike:
@@ -128,7 +132,8 @@ class GRPOTrainer(OnlineTrainer):
             ]
             for place, part in zip(alike, useful, strict=False):
                 played[place * group : (place + 1) * group] = [fresh[row] for row in part]
-        return played
+            failed += [episode for episode in fresh if episode.error]
+        return played + failed
 
     def _alike(self, played: Sequence[Episode]) -> list[int]:
         """Numbers of the groups without a failure whose episodes all got the same reward."""

@@ -181,7 +181,7 @@ class OnlineTrainer(Trainer):
         given = score_or_mark(self.reward, played) if skip else None
         kept = self._without_failures(played, number)
         if not kept:  # all failed here, and other ranks go on
-            return no_episodes(self.tokenizer.pad_id, self.model.device)
+            return no_episodes(self.tokenizer.pad_id, self.model.device, whiten=whiten)
         found = score_episodes(
             self.policy,
             self.reference,
@@ -201,7 +201,7 @@ class OnlineTrainer(Trainer):
         return found
 
     def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
-        """This rank's episodes of a round, whole groups."""
+        """This rank's episodes of a round, whole groups; behind them may be some that failed."""
         return engine.run(self._requests(number))
 
     def _engine(self) -> EpisodeEngine:

@@ -150,7 +150,7 @@ class _Window(NamedTuple):
 def _windows(texts: Sequence[Scored], length: int, stride: int) -> Iterator[_Window]:
     for number, text in enumerate(texts):
         for ids, start in text.rows:
-            begin = max(0, start - stride) if start >= length else 0
+            begin = start - (length - stride) if start >= length else 0
             scored = start
             while scored < len(ids):
                 end = min(begin + length, len(ids))

@@ -160,6 +160,8 @@ def train(
             "name pairs of answers (--preferences FILE), the reward that ranks samples "
             "(--reward RUN or --reward module:function), or what to act in (--env NAME)"
         )
+    if command.prompts and command.resume is None:
+        raise ConfigError("--prompts are answered and scored by a reward; give --reward, too")
     return _measured_on_pairs(command, pairs, rows, notes)
 
 
@@ -175,6 +177,7 @@ def _config(command: Command) -> DPOConfig:
         label_smoothing=command.label_smoothing,
         max_length=command.max_length,
         truncate=command.truncate,
+        max_new_tokens=command.max_new_tokens or recipe(command.size).response_length,
         learn=learn_config(command),
     )
 

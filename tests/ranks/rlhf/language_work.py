@@ -110,20 +110,25 @@ class Repeats:
 
 
 def online(tokenizer):
-    """Two rounds of GRPO and of PPO."""
+    """Two rounds of GRPO and of PPO, each with and without failures."""
     shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=48)
     common = {"updates": 4, "max_new_tokens": 4, "dtype": "float32", "learning_rate": 1e-3}
     grpo = {"batch": 14, "group": 2, "minibatch": 5, "epochs": 2, "microbatch": 2, **common}
     rlhf = {"batch": 10, "minibatch": 4, "kl_target": 0.01, "whiten_rewards": True, **common}
     # In the first round every task of the first third fails: of three ranks one has nothing.
-    unknown = tuple(batch_of(6, 6, 0, seed=0)[:2])
+    failing = own_environment(Repeats, options={"unknown": tuple(batch_of(6, 6, 0, seed=0)[:2])})
     jobs = {
         "dr_grpo": (GRPOTrainer, GRPOConfig(variant="dr_grpo", **grpo), None),
         "rlhf": (RLHFTrainer, RLHFConfig(value_warmup=1, **rlhf), None),
         "failures": (
             GRPOTrainer,
             GRPOConfig(**{**grpo, "batch": 12, "on_failure": "skip"}),
-            own_environment(Repeats, options={"unknown": unknown}),
+            failing,
+        ),
+        "whitened": (
+            RLHFTrainer,
+            RLHFConfig(value_warmup=1, **{**rlhf, "batch": 6, "on_failure": "skip"}),
+            failing,
         ),
     }
     found = {}

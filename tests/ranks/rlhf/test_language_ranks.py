@@ -5,7 +5,7 @@ import pytest
 from language_work import CUT, SUPERVISED, work
 from launch import launch, numbers
 
-ONLINE = ("dr_grpo", "rlhf", "failures")
+ONLINE = ("dr_grpo", "rlhf", "failures", "whitened")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,11 @@ def test_a_round_of_three_ranks_samples_and_learns_what_one_does(kind, alone, to
     assert all(one["shown"] == found[0]["shown"] for one in found)
 
 
-def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(alone, together):
-    first, second = (row["env/failures"] for row in alone["online"]["failures"]["shown"])
-    assert first >= 4 and second > 0
-    assert together[1]["online"]["failures"]["shown"][0]["env/failures"] == first
+@pytest.mark.parametrize("kind", ["failures", "whitened"])
+def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(kind, alone, together):
+    first, second = (row["env/failures"] for row in alone["online"][kind]["shown"])
+    assert first >= 2 and second > 0
+    assert together[1]["online"][kind]["shown"][0]["env/failures"] == first
 
 
 @pytest.mark.parametrize("stage", CUT)

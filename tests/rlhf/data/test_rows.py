@@ -58,6 +58,15 @@ def test_of_a_folder_with_splits_the_one_for_training_is_read(tmp_path):
         list(read_rows(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty"))
 
 
+@pytest.mark.parametrize("split", ["x_train", "Training", "train1"])
+def test_of_a_folder_a_split_is_a_word_of_a_name_and_no_part_of_one(split, tmp_path):
+    for name in ("constraints", "facts"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}))
+    assert read_texts(tmp_path) == ["constraints", "facts"]
+    (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": "learned"}))
+    assert read_texts(tmp_path) == ["learned"]
+
+
 def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_path):
     says = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     rows = [

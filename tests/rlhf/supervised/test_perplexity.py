@@ -97,6 +97,15 @@ def test_of_a_long_text_every_token_is_scored_once_with_what_its_window_holds(
     assert found.logprobs == pytest.approx(wanted, abs=1e-4)
 
 
+def test_an_answer_behind_a_long_prompt_has_as_much_before_it_as_the_stride_leaves(model):
+    prompt, answer = "the cat sat and the dog " * 5, " the cat sat and the dog"
+    read, said = TOKENIZER.encode(prompt), TOKENIZER.encode(answer)
+    assert len(read) > 16 and len(said) > 4
+    found = of(model, prompt, answer, length=16, stride=4)
+    wanted = by_hand(model, read[-12:], said[:4])
+    assert found.tokens == said and found.logprobs[:4] == pytest.approx(wanted, abs=1e-4)
+
+
 def test_nothing_to_score_and_windows_that_mean_nothing_are_said(model):
     with pytest.raises(DataError, match="it is empty"):
         of(model, "")
