@@ -23,8 +23,8 @@ from playout.rlhf.data.records import (
     read_demonstrations,
     read_preferences,
 )
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
-from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
