@@ -69,6 +69,7 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys,
         {"messages": TALK, "response": "sat"},
         {"prompt": "the cat", "response": " sat"},
         {"text": "the cat sat"},
+        {"prompt": TALK, "response": [answer]},
     ]
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -84,12 +85,12 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys,
     found = json.loads(out.read_text())
     assert [{k: v for k, v in item.items() if k != "score"} for item in found] == rows
     scores = [item["score"] for item in found]
-    assert scores[0] == scores[1] != scores[2] == scores[3]
+    assert scores[4] == scores[0] == scores[1] != scores[2] == scores[3]
     wanted = RewardModel.load(folder)([[*TALK, answer], "the cat sat"])
-    assert scores[::2] == pytest.approx(wanted, abs=1e-3)
+    assert scores[:4:2] == pytest.approx(wanted, abs=1e-3)
     words = ["rlhf", "score", str(folder), "--texts", str(file), "--json", str(out)]
     said = capsys.readouterr().err
-    assert "4 texts" in said and "tokens/s" in said and "cut" not in said
+    assert "5 texts" in said and "tokens/s" in said and "cut" not in said
     assert main([*words, "--max-length", "6", "--truncate", "left"]) == 0
     assert "texts were cut to 6 tokens" in capsys.readouterr().err
     short = RewardModel.load(folder)
