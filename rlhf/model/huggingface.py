@@ -50,6 +50,7 @@ __all__ = [
 
 Named = tuple[str, tuple[int, ...]]
 """The name of a tensor in the file and its shape."""
+_HEADS = "score.", "v_head.", "mlm.", "class."
 
 # tensors
 
@@ -238,14 +239,11 @@ def first_three(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def from_pretrained(
-    folder: str | Path, *, heads: tuple[str, ...] = ("score", "v_head", "mlm", "class")
-) -> Transformer:
+def from_pretrained(folder: str | Path) -> Transformer:
     """The model in a Hugging Face folder, float32; its files are compared with a manifest of ours.
 
-    Args:
-        folder: Holds config.json and model.safetensors (or shards with their index).
-        heads: Prefixes of tensors that belong to heads and are not read here (see `load_heads`).
+    The folder holds config.json and model.safetensors (or shards with their index); tensors of
+    heads are not read here (see `load_heads`).
     """
     folder = Path(folder)
     check_manifest(folder)
@@ -260,10 +258,9 @@ def from_pretrained(
     wanted = {name: shape for ours, parts in names if ours not in codes for name, shape in parts}
     for shapes in codes.values():
         wanted |= shapes
-    ignore = tuple(f"{head}." for head in heads)
     # A tied output matrix may be written out all the same.
-    ignore += ("lm_head.weight",) if config.tie_word_embeddings else ()
-    tensors.check(wanted, ignore=ignore)
+    tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+    tensors.check(wanted, ignore=_HEADS + tied)
     model = Transformer(config, seed=None)
     state = dict(model.named_parameters())
     with torch.no_grad():

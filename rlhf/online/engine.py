@@ -29,7 +29,7 @@ from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode import Episode
 
-__all__ = ["EpisodeEngine", "EpisodeLimits", "EpisodeRequest", "describe"]
+__all__ = ["EpisodeEngine", "EpisodeRequest", "describe"]
 
 # Turn t of a stream draws from the stream with this many times t added.
 _TURN = 1 << 40

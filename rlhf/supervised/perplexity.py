@@ -6,7 +6,7 @@ Nothing is sampled here.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -167,7 +167,6 @@ def likelihoods(
     dtype: torch.dtype,
     length: int = 0,
     stride: int = 0,
-    after_batch: Callable[[int], None] | None = None,
 ) -> list[Likelihood]:
     """The log-probabilities of the scored tokens of each text.
 
@@ -179,7 +178,6 @@ def likelihoods(
         length: Tokens of a window; 0 takes the model's context.
         stride: Tokens by which a window goes on; 0 takes half of `length`. Smaller ones leave more
             before each token and cost more.
-        after_batch: Told how many windows have been read.
 
     Raises:
         DivergedError: A log-probability is NaN or infinite.
@@ -203,8 +201,6 @@ def likelihoods(
         ):
             must_be_finite(row)
             found[place] = row
-        if after_batch is not None:
-            after_batch(len(found))
     tokens: list[list[int]] = [[] for _ in texts]
     logprobs: list[list[float]] = [[] for _ in texts]
     for place, window in enumerate(windows):

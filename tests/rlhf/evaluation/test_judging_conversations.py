@@ -34,8 +34,6 @@ def test_policies_are_compared_on_conversations_with_the_data_of_their_rows():
     answers = evaluator.respond(small_model(TOKENIZER, 1))
     talk = conversation_format(TOKENIZER)
     assert answers.generation.prompts == [talk.begin(TALK), talk.begin("the cat")]
-    assert answers.texts[0] == "the cat\n" + answers.responses[0]
-    assert answers.texts[1] == "the cat" + answers.responses[1]
 
 
 def test_votes_on_conversations_are_kept_as_preferences_between_them(tmp_path):
