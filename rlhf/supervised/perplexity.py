@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
-from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.data.encoding import encode_answer
 from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
@@ -21,8 +21,6 @@ from playout.rlhf.model.reference import must_be_finite, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "summed"]
-
-BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +188,8 @@ def likelihoods(
     if not 1 <= stride < length:
         raise ConfigError(f"the stride is 1 to {length - 1} tokens, not {stride}")
     windows = list(_windows(texts, length, stride))
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i].ids))
     found: dict[int, list[float]] = {}
-    while order:
-        # The longest of the rest decides how many go together; order is by length.
-        count = max(1, min(len(order), BATCH_TOKENS // len(windows[order[-1]].ids)))
-        now, order = order[-count:], order[:-count]
+    for now in by_tokens([len(window.ids) for window in windows]):
         for place, row in zip(
             now, _scores(model, [windows[i] for i in now], pad, dtype), strict=True
         ):
