@@ -22,6 +22,7 @@ from playout.rlhf.model.adapters.held import QuantizedProjection, hold_weights, 
 from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.checkpoints.configs import (
     EXPERT_NAMES,
+    config_from_json,
     config_to_json,
     read_config,
     read_json,
@@ -247,13 +248,14 @@ def from_pretrained(folder: str | Path) -> Transformer:
     """
     folder = Path(folder)
     check_manifest(folder)
-    config = read_config(folder)
+    path = folder / "config.json"
+    said = read_json(path)
+    config = config_from_json(said, str(path))
     tensors = _Tensors(folder)
-    kinds = architectures(read_json(folder / "config.json"))
-    if "lm_head.weight" not in tensors.handles and any(map(is_classifier, kinds)):
+    if "lm_head.weight" not in tensors.handles and any(map(is_classifier, architectures(said))):
         config = replace(config, tie_word_embeddings=True)  # it has no output matrix to be tied
     names = list(names_of(config))
-    kind = quantisation_of(read_json(folder / "config.json"), str(folder))
+    kind = quantisation_of(said, str(folder))
     codes = {} if kind is None else _coded(names, kind, tensors)
     wanted = {name: shape for ours, parts in names if ours not in codes for name, shape in parts}
     for shapes in codes.values():

@@ -157,11 +157,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[Prompt]]:
 
 def _scored(row: dict[str, Any], where: str) -> Prompt:
     """A text or a conversation; an answer in a field of its own is its end."""
+    from playout.rlhf.data.comparisons import answered
     from playout.rlhf.data.conversations import asked_and_said
 
     prompt, answer = asked_and_said(row, where)
-    if answer is None:
-        return prompt
-    if isinstance(prompt, str):
-        return prompt + answer
-    return (*prompt, {"role": "assistant", "content": answer})
+    return prompt if answer is None else answered(prompt, answer)
