@@ -20,7 +20,6 @@ from playout.rlhf.data.conversations import (
     join_texts,
     listed,
     preference_parts,
-    prompt_of,
     turns_of,
 )
 from playout.rlhf.data.messages import Prompt
@@ -44,11 +43,10 @@ __all__ = [
     "Tell",
     "merge_votes",
     "prompt_key",
-    "read_asked",
+    "prompt_rows",
     "read_demonstrations",
     "read_labelled",
     "read_preferences",
-    "read_prompts",
     "read_rated",
     "read_texts",
     "split_by_text",
@@ -138,9 +136,9 @@ def split_by_text(
 # Reading
 
 
-def _not_empty(found: list[T], source: Source | Iterable[str], what: str = "records") -> list[T]:
+def _not_empty(found: list[T], source: Source | Iterable[str]) -> list[T]:
     if not found:
-        raise DataError(f"{name_of(source)} holds no {what}")
+        raise DataError(f"{name_of(source)} holds no records")
     return found
 
 
@@ -242,28 +240,16 @@ def read_rated(source: Source) -> list[Rated]:
     return _not_empty(found, source)
 
 
-def read_asked(source: Source | Iterable[str]) -> list[tuple[Prompt, Row]]:
-    """Prompts (texts or messages) with the rows that they come from, for rewards to read.
-
-    A file of plain text has one prompt a line.
-    """
-    if _is_plain(source):
-        return [(prompt, {}) for prompt in read_prompts(source)]
-    rows = _as_rows(source, "prompt")
-    return _not_empty([(prompt_of(row, where), row) for where, row in rows], source, "prompts")
-
-
-def read_prompts(source: Source | Iterable[str]) -> list[str]:
-    """Prompts: the field `prompt` (or `text`) of rows, texts in a list, else one a line."""
-    if _is_plain(source):
-        path = _path(source)
-        # Not splitlines(): U+2028, form feeds and the like may stand in a prompt.
-        lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
-        found = [line for line in lines if line.strip()]
-    else:
-        rows = _as_rows(source, "prompt")
-        found = [text_field(row, where, "prompt", "text") for where, row in rows]
-    return _not_empty(found, source, "prompts")
+def prompt_rows(source: Source | Iterable[str]) -> Iterator[tuple[str, Row]]:
+    """(words that name its place, row) of prompts: rows, texts in a list, else a text a line."""
+    if not _is_plain(source):
+        yield from _as_rows(source, "prompt")
+        return
+    path = _path(source)
+    # Not splitlines(): U+2028, form feeds and the like may stand in a prompt.
+    lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
+    for number, line in enumerate((line for line in lines if line.strip()), 1):
+        yield f"{path}, prompt {number}", {"prompt": line}
 
 
 _CROWD = "crowd-comparisons.csv"

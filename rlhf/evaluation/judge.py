@@ -60,6 +60,7 @@ _ANSWERS = {
     "2": "right", "right": "right", "b": "right",
     "t": "tie", "tie": "tie", "=": "tie",
 }  # fmt: skip
+_SIDES = "policy", "reference"
 
 
 def human_votes(
@@ -69,7 +70,6 @@ def human_votes(
     *,
     votes: Path,
     seed: int,
-    names: tuple[str, str] = ("policy", "reference"),
     ask: Callable[[str], str] | None = None,
     show: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -81,12 +81,11 @@ def human_votes(
         theirs: Answers of the second.
         votes: JSON lines to append to; pairs that it holds already are not asked again.
         seed: Of the order of the sides.
-        names: Written beside the votes, not shown before the end.
         ask: Reads a line; the terminal's input by default.
         show: Writes a line.
 
     Returns:
-        The win rate of the first policy over all votes in the file between these names.
+        The win rate of the first policy over all votes in the file.
     """
     known = _read_votes(votes)
     asked = {(prompt_text(v["prompt"]), frozenset((v["left"], v["right"]))) for v in known}
@@ -103,7 +102,7 @@ def human_votes(
             break
         if answer == "s":
             continue
-        sides = names[::-1] if swapped[row] else names
+        sides = _SIDES[::-1] if swapped[row] else _SIDES
         vote = {
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
             "left": pair[0],
@@ -114,7 +113,7 @@ def human_votes(
         }
         _append(votes, vote)
         known.append(vote)
-    return _count(known, names)
+    return _count(known)
 
 
 def _read(ask: Callable[[str], str]) -> str:
@@ -153,15 +152,15 @@ def _append(path: Path, vote: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _count(votes: Sequence[dict[str, Any]], names: tuple[str, str]) -> dict[str, Any]:
-    """The first name's score against the second."""
+def _count(votes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The policy's score against the reference."""
     ours, theirs = [], []
     for vote in votes:
         sides = vote.get("left_policy"), vote.get("right_policy")
-        if set(sides) != set(names):
+        if set(sides) != set(_SIDES):
             continue
         left = {"left": 1.0, "right": 0.0, "tie": 0.5}.get(vote["winner"], 0.5)
-        mine = left if sides[0] == names[0] else 1.0 - left
+        mine = left if sides[0] == _SIDES[0] else 1.0 - left
         ours.append(mine)
         theirs.append(1.0 - mine)
     return win_rate(torch.tensor(ours), torch.tensor(theirs))

@@ -19,7 +19,7 @@ from playout.rlhf.evaluation.findings import findings, share
 from playout.rlhf.evaluation.samples import read_samples
 from playout.rlhf.model.folder import IMPROVING
 
-__all__ = ["closing", "curve", "write_report"]
+__all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
 
 SHOWN = 10
 
@@ -138,11 +138,27 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; 
 table { border-collapse: collapse; margin: 1em 0; }
 td, th { border-bottom: 1px solid #ccc; padding: .3em .8em; text-align: left; vertical-align: top; }
 img { max-width: 100%; }
-figure { margin: 1em 0; } figcaption, small { color: #666; }
 """
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_page(title: str, body: str, *, style: str = "") -> str:
+    """A page that needs no other file; `title` is text, `body` HTML, `style` further CSS."""
+    title = html.escape(title)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}{style}</style><h1>{title}</h1>{body}</html>\n"
+    )
+
+
+def picture(png: bytes, title: str) -> str:
+    """An image that lies in the page itself."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
+
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
@@ -159,14 +175,14 @@ def _tables(data: dict[str, Any]) -> str:
             for by, row in found.items()
         ]  # fmt: skip
         head = ("policy", "judged by", "wins against sft (95 %)", "mean", "mean of sft")
-        parts.append("<h2>Win rates</h2>" + _table(head, rows))
+        parts.append("<h2>Win rates</h2>" + html_table(head, rows))
     if data["best_of_n"]:
         names = [n for n in ("reward", "judge", "length") if n in data["best_of_n"][0]]
         rows = [
             [str(row["n"]), f"{row['kl']:.2f}", *(f"{row[name]:.3f}" for name in names)]
             for row in data["best_of_n"]
         ]
-        parts.append("<h2>Best of n</h2>" + _table(("n", "KL at most", *names), rows))
+        parts.append("<h2>Best of n</h2>" + html_table(("n", "KL at most", *names), rows))
     if data["classify_table"]:
         rows = [
             [
@@ -178,7 +194,7 @@ def _tables(data: dict[str, Any]) -> str:
             for row in data["classify_table"]
         ]
         names = ["task", "model", "accuracy or pairs in order (95 %)", "F1, or pairs 1 apart"]
-        parts.append("<h2>Supervised baselines</h2>" + _table(names, rows))
+        parts.append("<h2>Supervised baselines</h2>" + html_table(names, rows))
     return "\n".join(parts)
 
 
@@ -196,7 +212,7 @@ def _samples(rows: Sequence[dict[str, Any]]) -> str:
             greedy = str(answer.get("greedy", "")).strip()
             cells.append([name, str(answer["response"]).strip(), scores, greedy])
         parts.append(f"<h3>{html.escape(str(row['prompt']))} …</h3>")
-        parts.append(_table(("policy", "sampled", "scores", "likeliest"), cells))
+        parts.append(html_table(("policy", "sampled", "scores", "likeliest"), cells))
     return "\n".join(parts)
 
 
@@ -211,15 +227,13 @@ def _page(
         else "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>"
     )
     figures = "".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(title)}'
+        f"<figure>{picture(path.read_bytes(), title)}<figcaption>{html.escape(title)}"
         "</figcaption></figure>"
         for title, path in pictures.items()
     )
     points = "".join(f"<li>{html.escape(line)}</li>" for line in findings(data))
-    title = f"playout rlhf: {html.escape(run.path.name)}, size {run.config.get('size')}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{note}<ul>{points}</ul>"
-        f"<h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}</html>\n"
+    return html_page(
+        f"playout rlhf: {run.path.name}, size {run.config.get('size')}",
+        f"{note}<ul>{points}</ul><h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}",
+        style="figure { margin: 1em 0; } figcaption, small { color: #666; }\n",
     )

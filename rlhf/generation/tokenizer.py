@@ -13,7 +13,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError, DataError
-from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.transformer import TransformerConfig
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers

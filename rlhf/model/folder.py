@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "merged",
     "model_digest",
     "model_folder",
+    "replaced_folder",
 ]
 
 MODEL = "model"
@@ -210,13 +212,20 @@ def export_model(
     architecture: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole model folder aside, with a manifest, and put it in place at once."""
+    """Write a whole model folder, with a manifest, and put it in place at once."""
+    with replaced_folder(folder) as aside:
+        save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
+        tokenizer.save(aside)
+        write_manifest(aside)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Where to write a folder anew; when that is done, it takes the old one's place at once."""
     aside, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for left in (aside, old):
         shutil.rmtree(left, ignore_errors=True)
-    save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
-    tokenizer.save(aside)
-    write_manifest(aside)
+    yield aside
     if folder.exists():
         os.rename(folder, old)
     os.rename(aside, folder)

@@ -184,7 +184,6 @@ def score_episodes(
     estimator: str = "k1",
     missing_end: float = 0.0,
     whiten: bool = False,
-    microbatch: int = 64,
     pad: int = 0,
 ) -> Episodes:
     """Score episodes of `policy` and lay them out as a rollout, without advantages yet.
@@ -201,7 +200,6 @@ def score_episodes(
         missing_end: Taken from the reward of every answer that was cut before it ended.
         whiten: Divide rewards by their deviation over all valid tokens, those of other ranks
             too, their mean kept.
-        microbatch: Rows a forward pass.
         pad: Fills the rows.
     """
     if isinstance(episodes, Responses):
@@ -219,11 +217,9 @@ def score_episodes(
     )
     # What was sampled under constraints is learned as the choice that it was.
     allowed = few[0] if few else None
-    logprobs, entropies, values = policy.assess(
-        obs, actions, valid, allowed=allowed, rows=microbatch
-    )
+    logprobs, entropies, values = policy.assess(obs, actions, valid, allowed=allowed)
     theirs = reference.logprobs(
-        obs, actions, valid, temperature=policy.temperature, allowed=allowed, rows=microbatch
+        obs, actions, valid, temperature=policy.temperature, allowed=allowed
     )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
     final = scores - missing_end * unfinished.float()

@@ -175,10 +175,7 @@ class GRPOTrainer(OnlineTrainer):
         if self.cut_penalty:
             cuts = to_device((episodes.rows.cuts & episodes.rows.valid).sum(1), whole.device)
             scores = scores - self.cut_penalty * cuts
-        if self._full(episodes):
-            spread = _even_spread(scores, self.config.group)
-        else:
-            spread = _spread(scores, to_device(episodes.groups, whole.device))
+        spread = _spread(scores, to_device(episodes.groups, whole.device))
         learned = self.learn(episodes)
         return learned | self._merged(episodes, fetch({"reward": whole.mean(), **spread}))
 
@@ -225,9 +222,6 @@ def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How far scores differ within groups: the mean deviation, and the share of equal groups."""
     parts = [scores[groups == group] for group in groups.unique().tolist()] or [scores]
     each = torch.stack([part.std(correction=int(len(part) > 1)) for part in parts]).nan_to_num()
-    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
-
-
-def _even_spread(scores: Tensor, group: int) -> dict[str, Tensor]:
-    each = scores.view(-1, group).std(1)
-    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
+    # The deviation of equal scores may be some last bit.
+    equal = torch.stack([(part == part[:1]).all() for part in parts]).float()
+    return {"reward_std": each.mean(), "frac_reward_zero_std": equal.mean()}

@@ -193,8 +193,13 @@ def test_a_comparison_counts_the_prompts_on_which_each_policy_writes_better(toke
     )
     first, second = small(tokenizer), small(tokenizer, 1)
     found = compare_policies(first, second, evaluator)
-    ours = [text.count("e") for text in evaluator.respond(first).texts]
-    theirs = [text.count("e") for text in evaluator.respond(second, draw=1).texts]
+
+    def counted(answers):
+        pairs = zip(answers.prompts, answers.responses, strict=True)
+        return [(prompt + response).count("e") for prompt, response in pairs]
+
+    ours = counted(evaluator.respond(first))
+    theirs = counted(evaluator.respond(second, draw=1))
     wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
     ties = sum(a == b for a, b in zip(ours, theirs, strict=True))
     assert 0 < wins + ties < len(prompts), "the case says nothing; take another seed"

@@ -154,6 +154,7 @@ def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model,
         {"messages": TALK[:2]},
         {"prompt": "the cat", "response": " sat"},
         {"instruction": "the", "input": "cat", "output": "sat"},
+        {"prompt": TALK[:1], "response": TALK[1:2]},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["rlhf", "perplexity", str(folder), "--texts", str(file), "--json", str(out)]
@@ -163,6 +164,7 @@ def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model,
     assert main([*words, "--chat"]) == 0
     asked = json.loads(out.read_text())["texts"]
     assert asked[0]["loss"] == asked[1]["loss"] == plain[0]["loss"] != plain[1]["loss"]
+    assert asked[3]["loss"] == plain[3]["loss"] == plain[0]["loss"]
     assert asked[2]["bytes"] == asked[0]["bytes"] == 3 and asked[2]["input"] == "cat"
     words[2] = str(Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain")
     capsys.readouterr()
