@@ -344,8 +344,6 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """The model as a Hugging Face folder."""
-    if options.quantise == "dynamic":
-        raise ConfigError("--quantise dynamic is for board networks; of a language model int8, nf4")
     if options.format not in (None, "hf", "safetensors", "peft"):
         raise ConfigError(
             f"a language model is exported as hf (safetensors) or peft, not {options.format}"

@@ -39,6 +39,8 @@ def main(command: Command) -> int:
     run = RunDir.open(command.run)
     if command.quantise is not None and run.kind == "ppo":
         raise ConfigError("--quantise is for language models, alphazero and pretrain-trunk")
+    if command.quantise == "dynamic" and run.kind.startswith("rlhf."):
+        raise ConfigError("--quantise dynamic is for board networks; of a language model int8, nf4")
     if command.format == "run" and command.quantise is None:
         raise ConfigError("--format run holds weights in few bits: say --quantise int8 or nf4")
     find_kind(run, wanted="export").export(run, command, game=command.game)

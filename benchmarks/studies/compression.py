@@ -25,7 +25,7 @@ import playout
 import torch
 from playout.agents.alphazero.evaluator import Float32, NetworkEvaluator
 from playout.agents.networks.boards.network import BoardNetwork
-from playout.agents.networks.boards.smaller.held import with_codes
+from playout.agents.networks.boards.smaller.held import Held, with_codes
 from playout.agents.networks.boards.smaller.run import state_bytes
 from playout.agents.networks.precision.codes import CODES
 from playout.agents.pretraining.data.dataset import Split, some_rows
@@ -116,11 +116,16 @@ def stored_bytes(net: BoardNetwork, kind: str) -> float:
     """What the weights take of the copy that answers, as "float32", "bfloat16" or "int8".
 
     In int8 the first convolution, heads and biases stay float32, and every channel has a scale.
-    Weights that are held in few bits take what a run of them does.
+    Where weights are held in few bits, their codes and scales stand for them.
     """
-    if kind.endswith(HELD):
-        return state_bytes(with_codes(net, kind.removesuffix(HELD)).state_dict())
     total = 0.0
+    if kind.endswith(HELD):
+        assert isinstance(net, nn.Module)
+        for name, layer in with_codes(net, kind.removesuffix(HELD)).named_modules():
+            if isinstance(layer, Held):
+                plain = net.get_parameter(f"{name}.weight")
+                total += state_bytes({"codes": layer.codes, "scales": layer.scales})
+                total -= packed_bytes(plain, 4)
     copy = net.inference_copy(dtype=torch.float32, device=torch.device("cpu"))
     assert isinstance(copy, nn.Module)
     for name, weight in copy.named_parameters():

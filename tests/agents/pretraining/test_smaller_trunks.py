@@ -148,7 +148,7 @@ def test_a_network_without_channels_recovers_and_is_a_run_like_any_other(
         "tic_tac_toe", init=str(narrow.path), updates=1, rating=False, quiet=True,
         run=tmp_path / "on",
     )  # fmt: skip
-    assert on.config["alphazero"]["size"] == "16x2/8"
+    assert on.config["alphazero"]["size"] == "tiny/8"  # tiny is 16x2
 
 
 def test_what_learned_to_play_is_exported_with_moves_and_values(narrow, tmp_path):
@@ -174,11 +174,12 @@ def test_a_network_without_channels_that_was_stopped_goes_on_to_the_same_bytes(
 
 
 def test_whole_channels_go_from_board_networks_of_earlier_runs_alone(folder, taught, tmp_path):
-    given = {"sparsity": 0.5, "pattern": "channels", "quiet": True, "run": tmp_path / "no"}
+    pruned = {"sparsity": 0.5, "pattern": "channels", "size": "16x2"}
+    given = {**pruned, "quiet": True, "run": tmp_path / "no"}
     with pytest.raises(ConfigError, match="of a board network that --init names"):
         playout.pretrain_trunk("tic_tac_toe", count=100, **given)
     with pytest.raises(ConfigError, match="of a board network that --init names"):
-        playout.pretrain_trunk(str(folder), **given)
+        playout.pretrain_trunk(str(folder), **{**given, "size": "base"})
     with pytest.raises(ConfigError, match="choose above 0 and below 1"):
         playout.pretrain_trunk("tic_tac_toe", init=str(taught.path), **{**given, "sparsity": 1.5})
     assert not (tmp_path / "no").exists()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from playout.agents.networks.precision.codes import CODES, NF4_BLOCK, from_codes, to_codes
@@ -18,7 +18,7 @@ from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["PLAIN", "check_weights", "hold", "plain_copy", "plain_state", "with_codes"]
+__all__ = ["PLAIN", "Held", "check_weights", "hold", "plain_copy", "plain_state", "with_codes"]
 
 PLAIN = "float32"
 FIRST = ("stem", "embed")
@@ -42,19 +42,21 @@ class Held(nn.Module):
 
     codes: Tensor
     scales: Tensor
+    bias: nn.Parameter | None
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, kind: str) -> None:
         super().__init__()
         weight = layer.weight.detach()
         self._shape = weight.shape
-        self.padding = layer.padding if isinstance(layer, nn.Conv2d) else None
+        # None of a linear layer; convolutions answer boards as large as they see.
+        self.padding = weight.shape[2] // 2 if isinstance(layer, nn.Conv2d) else None
         rows = weight.flatten(1)
         if kind == "nf4":
             rows = functional.pad(rows.flatten(), (0, -rows.numel() % NF4_BLOCK))[None]
         codes, scales = to_codes(rows, kind)
         self.register_buffer("codes", codes.view(weight.shape) if kind == "int8" else codes)
         self.register_buffer("scales", scales)
-        self.register_parameter("bias", layer.bias)
+        self.register_parameter("bias", cast("nn.Parameter | None", layer.bias))
 
     @property
     def weight(self) -> Tensor:
@@ -84,7 +86,7 @@ class Held(nn.Module):
                 nn.Conv2d, inner, outer, size, padding=self.padding, bias=bias
             )
         made.weight = nn.Parameter(weight)
-        made.bias = self.bias
+        made.register_parameter("bias", self.bias)
         return made
 
 
