@@ -223,7 +223,7 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
     told = [(kind, mark) for kind, mark in MARKS.items() if kind in types]
     for axes, key in zip(sides, ("kB", "evaluations/s"), strict=True):
         for number, name in enumerate(names):
-            mine = [row for row in rows if row["network"] == name]
+            mine = sorted((r for r in rows if r["network"] == name), key=lambda r: r[key])
             axes.plot([r[key] for r in mine], [100 * r["moves kept"] for r in mine], "-",
                       color=f"C{number}", linewidth=0.7, label=name)  # fmt: skip
             for row in mine:
