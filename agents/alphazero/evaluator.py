@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from playout.agents.networks.boards.inference import make_pass
 from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork, tuning_of
-from playout.agents.networks.boards.quantised import QuantisedResNet
+from playout.agents.networks.boards.smaller.quantised import QuantisedResNet
 from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch

@@ -26,7 +26,7 @@ from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
 from playout.agents.networks.boards.trunk import freeze, moving_statistics, trunk_modules
-from playout.agents.networks.precision import lowered
+from playout.agents.networks.precision.lowered import lowered
 from playout.agents.optim.choice import load_states, make_optimizers, optimizers_by_rate
 from playout.agents.optim.flat import flat_gradients, joined, together, views
 from playout.agents.optim.schedule import warmed_cosine

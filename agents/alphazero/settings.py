@@ -184,6 +184,9 @@ def first_weights(
 def network_of(source: RunDir) -> tuple[str, str, bool]:
     """Kind, size and pooling of the network that a run of `--init` holds."""
     if source.kind == "pretrain-trunk":
-        return "resnet", str(source.config["pretrain"]["size"]), False
+        from playout.agents.networks.boards.registry import restore_network, size_of
+
+        theirs = restore_network(source.config["network"], source.path)
+        return "resnet", size_of(theirs.config), False  # of a pruned one another than was asked for
     earlier = stored_config(source.config["alphazero"], where="--init")
     return earlier.network, earlier.size, earlier.pooling

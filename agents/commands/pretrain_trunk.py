@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.config import CHANNELS, PretrainConfig
 from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
@@ -142,7 +142,7 @@ def _train(command: Command) -> RunDir:
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise
     from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.trainer import PretrainTrainer
-    from playout.agents.pretraining.trunk import begin_from, new_trunk
+    from playout.agents.pretraining.trunk import begin_from, new_trunk, without_channels
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
@@ -174,10 +174,14 @@ def _train(command: Command) -> RunDir:
     goes_on = last is not None and last.find() is not None
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
 
+    narrower = bool(config.sparsity) and config.pattern == CHANNELS
+
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
         if command.init and not goes_on:  # a checkpoint brings its own
             fresh[:] = begin_from(trunk, RunDir.open(command.init))
+        if narrower:
+            trunk = without_channels(trunk, config.sparsity)
         return PretrainTrainer(
             trunk,
             split,

@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork
+from playout.agents.networks.boards.smaller.held import plain_copy
 from playout.agents.networks.distributions import Categorical
 from playout.agents.runs.checkpoint import tensor_file
 from playout.agents.runs.checkpoint.durable_io import describe
@@ -60,20 +61,27 @@ class Exportable(Protocol):
 
 
 class ExportedBoard(nn.Module):
-    """Observations [N, C, H, W] to policy logits [N, A] and values."""
+    """Observations [N, C, H, W] to policy logits [N, A] and values.
 
-    def __init__(self, net: BoardNetwork) -> None:
+    Args:
+        net: the network; where it holds codes, the numbers that they stand for are exported.
+        answers: a copy of it that answers instead, see `BoardNetwork.inference_copy`.
+    """
+
+    def __init__(self, net: BoardNetwork, answers: InferenceNetwork | None = None) -> None:
         super().__init__()
-        self.net = net
+        assert isinstance(net, nn.Module)
+        self.net = plain_copy(net) if answers is None else answers
+        self.shape = net.config.obs_shape
         self.input_names, self.output_names = ["obs"], ["logits", "values"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits and values."""
-        return self.net(inputs[0])
+        return self.net(inputs[0])  # type: ignore[no-any-return]
 
     def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
         """Random boards."""
-        shape = (rows, *self.net.config.obs_shape)
+        shape = (rows, *self.shape)
         return [torch.from_numpy(np.random.default_rng(seed).integers(0, 2, shape)).float()]
 
 
@@ -261,7 +269,7 @@ def export_network(
         stem: What a file inside the run is called, before its ending.
         about: What a safetensors file tells of the network.
     """
-    if options.format in ("hf", "peft"):
+    if options.format in ("hf", "peft", "run"):
         raise ConfigError(
             f"a run of kind {run.kind} is exported as onnx or safetensors, not {options.format}"
         )
@@ -271,9 +279,7 @@ def export_network(
     path = options.out
     if path is None:
         path = run.path / f"{stem}.{'onnx' if onnx else 'safetensors'}"
-    must_be_writable(path)
-    aside = path.with_name(f".{path.name}.tmp")  # a file of that name is whole and has been checked
-    try:
+    with whole_file(path) as aside:
         if onnx:
             exportable = wrapper()
             write_onnx(exportable, aside)
@@ -281,16 +287,29 @@ def export_network(
             if options.check:
                 worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
-            os.replace(aside, path)
         else:
-            tensor_file.save(path, network.state_dict(), about)
+            tensor_file.save(aside, network.state_dict(), about)
             text = f"safetensors{reason}"
+    print(f"wrote {path} ({text})")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place beside a file, which takes the file's name when all was written and checked there.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    must_be_writable(path)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        yield aside
+        os.replace(aside, path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {describe(error)}; choose another --out") from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-    print(f"wrote {path} ({text})")
 
 
 def _onnx_possible(wrapper: Callable[[], Exportable]) -> tuple[bool, str]:

@@ -21,6 +21,9 @@ OBJECTIVES = (
     "next",
 )
 
+CHANNELS = "channels"
+"""The pattern that removes instead of setting to zero."""
+
 _AUGMENTATIONS = ("augment.shift", "augment.flip", "augment.erase", "augment.symmetries")
 _LABELS_ALONE = ("loss", "label_smoothing", "mixup", "balance")
 _OF = {
@@ -85,9 +88,11 @@ class PretrainConfig:
     label_weight: float = 0.1
     """Of the labels beside a teacher's classes."""
     sparsity: float = 0.0
-    """Share of the trunk's weights that are set to zero before the first step and stay there."""
+    """Share of the trunk's weights that go before the first step."""
     pattern: str = "unstructured"
-    """Which: the smallest of a layer (unstructured), or two of every four (2:4)."""
+    """Which: the smallest of a layer (unstructured) or two of every four (2:4) become zero and stay
+    there; of a board's network from --init whole channels inside its blocks are removed (channels),
+    and it is smaller and faster for it."""
     dropout: float = 0.0
     """Before the head, of supervised pictures."""
     latent: int = 32
@@ -133,6 +138,10 @@ class PretrainConfig:
             pictures: whether the data are pictures; else positions of a game.
             begun: whether the trunk is one of an earlier run.
         """
+        if self.pattern == CHANNELS and self.sparsity and (pictures or not begun):
+            raise ConfigError(
+                f"--pattern {CHANNELS} removes channels of a board network that --init names"
+            )
         plain = PretrainConfig()
         why: dict[str, str] = {}
         if not begun:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.networks.precision import lowered
+from playout.agents.networks.precision.lowered import lowered
 from playout.agents.pretraining.clusters import NEIGHBOURS as DENSE
 from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps, standardised
 from playout.agents.pretraining.config import PretrainConfig

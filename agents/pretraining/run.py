@@ -22,6 +22,7 @@ from playout.agents.alphazero.player import (
     network_of,
     player_of,
 )
+from playout.agents.alphazero.run import export_board
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
@@ -42,7 +43,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
-from playout.errors import CheckpointError, DataError, RunError
+from playout.errors import CheckpointError, ConfigError, DataError, RunError
 from torch import Tensor, nn
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
@@ -296,12 +297,17 @@ class ExportedTrunk(nn.Module):
 
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
-    """The trunk as ONNX or safetensors."""
+    """The trunk as ONNX or safetensors; what imitates moves as a network of self-play."""
     from functools import partial
 
     from playout.agents.networks.export import export_network
 
     resolve_device(options.device)
+    if (learned := game_of(run, game)) is not None:
+        export_board(run, options, learned, *network_of(run, options.which))
+        return
+    if options.quantise is not None:
+        raise ConfigError("--quantise of pretrain-trunk is for runs that have learned to play")
     trunk = load(run, options.which, machine=replace(options, device="cpu")).trunk
     about = {"data": str(run.config["data"]), "network": json.dumps(trunk.description())}
     export_network(

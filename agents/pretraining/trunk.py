@@ -17,6 +17,7 @@ from playout.agents.networks.beginning import Beginning
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
 from playout.agents.networks.encoders import Convolutional, build_encoder, take_encoder
@@ -143,6 +144,12 @@ def restore_trunk(description: Mapping[str, Any], where: object) -> Trunk:
         return Trunk(build_encoder(_box(shape), network), shape, network)
     except (KeyError, TypeError, ValueError, AssertionError, ConfigError) as error:
         raise CheckpointError(f"{where} does not describe a trunk: {error}") from None
+
+
+def without_channels(trunk: Trunk, share: float) -> Trunk:
+    """A trunk of positions whose blocks lack that share of their inner channels, see `narrowed`."""
+    assert isinstance(trunk.net, ResNet)
+    return Trunk(narrowed(trunk.net, share), trunk.shape, trunk.network)
 
 
 def begin_from(trunk: Trunk, run: RunDir) -> list[str]:

@@ -129,6 +129,9 @@ def run_options_last(cls: type[M]) -> type[M]:
     return cls
 
 
+HELD = "held"
+"""Key of a run's configuration that says in how many bits its weights are held, if in few."""
+
 # These say how a run is driven today, not what it is; they are not part of its configuration.
 _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
 
@@ -156,6 +159,11 @@ def resumed(
     run = RunDir.open(path)
     if by is not None and by != run.command:
         raise _other_kind(run)
+    if held := run.config.get(HELD):
+        raise ConfigError(
+            f"{path} holds its weights in {held['weights']} and learns no more; begin another run "
+            f"with its numbers by --init {path}"
+        )
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED - cls.typed_only
     config = cls.stored_today(run.config)
     stored = {key: value for key, value in config.items() if key in names}

@@ -22,7 +22,8 @@ from playout.agents.networks.boards.heads import (
     value_inputs,
 )
 from playout.agents.networks.boards.network import NetworkCopy, Tuning, squash, values_for
-from playout.agents.networks.boards.resnet import parse_size
+from playout.agents.networks.boards.resnet import plain_size
+from playout.agents.networks.boards.smaller.held import PLAIN, check_weights, hold
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,6 +49,7 @@ class BoardTransformerConfig:
         heads: "linear" or "pooled", see heads.py.
         side_planes: where the observation shows the side to move, see heads.py; None: a game does
             not say.
+        weights: what they are held in, "float32", or "int8" or "nf4" (smaller/held.py).
     """
 
     obs_shape: tuple[int, int, int]
@@ -61,6 +63,10 @@ class BoardTransformerConfig:
     value_hidden: int = 64
     heads: str = "pooled"
     side_planes: tuple[int, int] | None = None
+    weights: str = PLAIN
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights)
 
     @property
     def num_values(self) -> int:
@@ -71,7 +77,10 @@ class BoardTransformerConfig:
         """Plain numbers and lists for a configuration file."""
         planes = None if self.side_planes is None else list(self.side_planes)
         lists = {"obs_shape": list(self.obs_shape), "side_planes": planes}
-        return {"network": "transformer", **asdict(self), **lists}
+        data = {"network": "transformer", **asdict(self), **lists}
+        if self.weights == PLAIN:  # descriptions stay what they were
+            del data["weights"]
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> BoardTransformerConfig:
@@ -135,6 +144,7 @@ class BoardTransformer(nn.Module):
         self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
         self._initialise(generator)
+        hold(self, config.weights)
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
@@ -206,7 +216,7 @@ def build_transformer(
     seed: int = 0,
 ) -> BoardTransformer:
     """A fresh network of a preset or WIDTHxBLOCKS size; the same seed gives the same weights."""
-    width, blocks, head = parse_size(size)
+    width, blocks, head, _ = plain_size(size)
     cells = obs_shape[1] * obs_shape[2]
     if heads == "auto":  # attention brings to a cell whatever its action needs
         heads = "pooled" if cells <= num_actions < 2 * cells else "linear"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from playout.agents.networks.precision.codes import NF4_BLOCK, from_codes, to_codes
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.model.sharding import is_sharded, take_state, whole_state
 from playout.rlhf.model.transformer import Projection, Transformer
@@ -27,7 +28,6 @@ __all__ = [
     "learned_state",
     "learning_copy",
     "load_learned",
-    "nf4_values",
     "weight_bytes",
 ]
 
@@ -38,7 +38,6 @@ HELD = {
     "nf4": torch.quint4x2,
 }
 """`--weights` -> the type that stands for it."""
-NF4_BLOCK = 64
 
 
 def held_type(name: str) -> torch.dtype:
@@ -46,21 +45,6 @@ def held_type(name: str) -> torch.dtype:
     if name not in HELD:
         raise ConfigError(f"weights are held as {', '.join(HELD)}, not as {name!r}")
     return HELD[name]
-
-
-def nf4_values() -> Tensor:
-    """The 16 numbers of NF4, float32, ascending from -1 to 1.
-
-    Eight quantiles of the normal distribution above zero, seven below, and zero itself, scaled to
-    end at 1; the outermost quantile is the mean of those of 1/32 and 1/30 of the mass.
-    """
-    edge = 1 - (1 / 32 + 1 / 30) / 2
-    above, below = (
-        torch.special.ndtri(torch.linspace(edge, 0.5, count + 1, dtype=torch.float64)[:-1])
-        for count in (8, 7)
-    )
-    values = torch.cat([-below, torch.zeros(1, dtype=torch.float64), above.flip(0)])
-    return (values / values.max()).float()
 
 
 class QuantizedProjection(Projection):
@@ -79,11 +63,11 @@ class QuantizedProjection(Projection):
         nn.Module.__init__(self)
         weight = base.dense().detach().float()
         self._shape = weight.shape[0], weight.shape[1]
-        if kind == torch.int8:
-            scales = weight.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
-            codes = (weight / scales).round().to(torch.int8)
-        else:
-            codes, scales = _to_nf4(weight)
+        if kind != torch.int8 and weight.numel() % NF4_BLOCK:
+            raise ConfigError(
+                f"NF4 holds weights by {NF4_BLOCK}; a matrix of {list(weight.shape)} is no multiple"
+            )
+        codes, scales = to_codes(weight, "int8" if kind == torch.int8 else "nf4")
         # No part of a checkpoint: they follow from the model that a run started from.
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
@@ -109,10 +93,7 @@ class QuantizedProjection(Projection):
 
     def dense(self) -> Tensor:
         """The weight that the codes stand for, float32 [out, in]."""
-        if self.codes.dtype == torch.int8:
-            return self.codes * self.scales
-        both = F.embedding(self.codes.int(), _pairs(self.codes.device))
-        return (both.view(-1, NF4_BLOCK) * self.scales[:, None]).view(self._shape)
+        return from_codes(self.codes, self.scales).view(self._shape)
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out] in the type of `x`."""
@@ -132,33 +113,6 @@ class _QuantizedLinear(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad @ ctx.projection.dense().to(grad.dtype), None
-
-
-def _to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes, two in a byte, and scales of blocks of 64 weights."""
-    if weight.numel() % NF4_BLOCK:
-        raise ConfigError(
-            f"NF4 holds weights by {NF4_BLOCK}; a matrix of {list(weight.shape)} is no multiple"
-        )
-    values = nf4_values().to(weight.device)
-    blocks = weight.reshape(-1, NF4_BLOCK)
-    scales = blocks.abs().amax(1)
-    scaled = blocks / scales.clamp(min=1e-30)[:, None]
-    # The nearest of sixteen: how many of the fifteen middles between neighbours lie below.
-    codes = torch.bucketize(scaled, (values[1:] + values[:-1]) / 2).to(torch.uint8).view(-1, 2)
-    return codes[:, 0] << 4 | codes[:, 1], scales
-
-
-_tables: dict[torch.device, Tensor] = {}
-
-
-def _pairs(device: torch.device) -> Tensor:
-    """What each byte stands for, float32 [256, 2]."""
-    if device not in _tables:
-        values = nf4_values()
-        table = torch.cartesian_prod(values, values)
-        _tables[device] = table.to(device)
-    return _tables[device]
 
 
 def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
