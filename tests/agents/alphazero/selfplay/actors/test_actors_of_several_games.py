@@ -45,8 +45,6 @@ def test_a_run_of_several_boards_learns_each_from_the_files_of_its_games(tmp_pat
     # Each position has as many turns as are asked for, in batches of one game.
     learned = trainer.learners[0].steps * trainer.config.learner.batch_size
     assert learned + trainer._turns == 3 * sum(dealt.num_added for dealt in trainer.dealt)
-    boards = trainer.learners[0].net.boards["3x3"].position
-    assert float(boards.detach().abs().sum()) > 0
     save(trainer, run)
     again, _, _ = learner(tmp_path, reuse=3, learner={"score_weight": 0.1})
     for one, other in zip(trainer.dealt, again.dealt, strict=True):
@@ -57,11 +55,23 @@ def test_a_run_of_several_boards_learns_each_from_the_files_of_its_games(tmp_pat
 def test_batches_are_of_the_game_that_has_most_turns_and_none_is_drawn_without(tmp_path):
     trainer, _, _ = learner(tmp_path)
     actor = actor_of(tmp_path / "run", tmp_path / "games", games_per_file=2)
-    while actor.files < 6:
-        actor.turn()
-    while trainer.reader.files["learned"] < 3:
-        trainer.update()
-    for dealt in trainer.dealt:
-        dealt._dealt = len(dealt._keys) - 15  # fewer than a batch
-    assert trainer._turns == 45 and not trainer._ready() and trainer._steps(9) == 0
+    while any(dealt.turns < 32 for dealt in trainer.dealt):
+        publish(actor, 1)
+        while (found := trainer.reader.take(lambda header: True, 0)) is not None:
+            trainer.dealt[GAMES.index(found[0].game)].add_spread(found[1], 100)
+
+    def leave(*turns):
+        for dealt, left in zip(trainer.dealt, turns, strict=True):
+            dealt._dealt = len(dealt._keys) - left
+
+    for index, turns in enumerate([(17, 16, 3), (16, 17, 16), (0, 3, 16)]):
+        leave(*turns)
+        assert trainer._drawn_from(16) is trainer.variants[index] and trainer._ready()
+    leave(15, 32, 15)
+    assert trainer._steps(9) == 2
+    assert trainer._learn()["train/policy_loss"] > 0
+    assert [dealt.turns for dealt in trainer.dealt] == [15, 0, 15]
+    assert float(trainer.learners[0].net.boards["3x3"].position.detach().abs().sum()) > 0
+    leave(15, 15, 15)  # fewer than a batch each
+    assert not trainer._ready() and trainer._steps(9) == 0
     assert trainer._wants_more and not trainer._enough()
