@@ -37,6 +37,11 @@ GROUPS = "groups of games (--selfplay.num-groups)"
 """What games are shared out by among ranks."""
 
 
+def game_texts(config: AlphaZeroConfig) -> list[str]:
+    """All games that a run learns, as it stores them, the main one first."""
+    return [config.game, *config.also]
+
+
 def also_games(config: AlphaZeroConfig, game: NativeGame) -> list[NativeGame]:
     """The other forms of the game that a run learns.
 

@@ -192,6 +192,7 @@ def _train(
         say_nothing_was_left,
     )
     from playout.agents.alphazero.selfplay.actors.trainer import (
+        check_actors,
         make_trainer,
         planner_for,
         save_interval,
@@ -208,6 +209,7 @@ def _train(
     try:
         with run.lock(), device_errors(device):
             with stop_at_once("nothing was learned yet" if new else f"{run.path} is as it was"):
+                check_actors(command.alphazero, run)  # before a speed is measured
                 config = _plan(command, run, game, device, begun)
                 trainer = make_trainer(
                     config,

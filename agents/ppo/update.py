@@ -124,7 +124,9 @@ def ppo_update(
                 scale = over_rows(scale, batch.valid)
             optimizer.zero_grad()
             stats: Tensor | None = None if len(batch) else no_stats(rollout)
-            for part in _parts(batch, config.microbatch_size):
+            parts = [*_parts(batch, config.microbatch_size)]
+            spare = policy.spare_parts(len(parts))
+            for part in parts:
                 outputs = policy.evaluate(part)
                 found = surrogate(*outputs, part, config, scale, variant)
                 stats = found.stats if stats is None else stats + found.stats
@@ -134,6 +136,10 @@ def ppo_update(
                     found.entropy_grad if config.ent_coef > 0.0 else None,
                     found.value_grad,
                 )
+            for part in spare:
+                outputs = policy.evaluate(part)
+                nothing = torch.zeros_like(outputs[0])
+                policy.backward(outputs, nothing, None, nothing)
             assert stats is not None
             if not tally.step(stats):
                 break

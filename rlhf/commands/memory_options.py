@@ -92,7 +92,8 @@ def check_shard(command: ShardOptions, **refused: object) -> None:
             "--shard cuts a model over the processes of a job; start it with: torchrun "
             "--nproc-per-node N -m -- playout rlhf ..."
         )
-    for name, value in refused.items():
+    optimizer = getattr(command, "optimizer", "adam")  # the others move whole weights
+    for name, value in {**refused, f"optimizer {optimizer}": optimizer != "adam"}.items():
         if value:
             raise ConfigError(f"--shard does not go together with --{name.replace('_', '-')}")
 

@@ -16,7 +16,7 @@ from playout.agents.runs.reporting import write_json
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
-from playout.rlhf.commands.memory_options import adapt
+from playout.rlhf.commands.memory_options import adapt, check_shard, spread
 from playout.rlhf.commands.online_options import OnlineCommand
 from playout.rlhf.commands.options import SOURCES, PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
@@ -37,6 +37,7 @@ from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.reference import Reference
+from playout.rlhf.model.sharding import gathered, is_sharded
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
@@ -101,12 +102,19 @@ class PolicyStage:
 
         def measure() -> None:
             if not path.exists():
-                reference = Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
-                found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
+                found = self.evaluator.measure(
+                    self.model, reference or self._reference(), folder=self.run.path, step=0
+                )
                 write_json(path, found)
 
-        ranks.by_first(measure)
+        # A model that is cut is copied, and lent to the first rank, by all.
+        reference = self._reference() if is_sharded(self.model) else None
+        with gathered(self.model, None if reference is None else reference.model):
+            ranks.by_first(measure)
         return read_json(path)
+
+    def _reference(self) -> Reference:
+        return Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
 
 
 def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
@@ -315,9 +323,11 @@ def learn_online(
         rows: In place of its prompts.
         environment: In place of the one that it names.
     """
+    check_shard(command, weights=command.weights in ("int8", "nf4"))
     stage = open_policy_stage(command, name, reward, rows, environment)
     with discarded_unused(stage.run, command):
         config = online_config(settings, command, stage, updates)
+        spread(stage.model, command, resolve_device(command.device))
         stage.baseline()
         trainer = kind(
             stage.model,

@@ -167,9 +167,16 @@ def learned_state(module: nn.Module) -> dict[str, Tensor]:
     """`state_dict` without what does not learn: a checkpoint's part for a frozen base.
 
     Of a model that is cut over ranks it is whole on rank 0, empty on others; all ranks call it.
+    Parts of a module may be cut, such as a policy's model and its value head.
     """
     if is_sharded(module):
         return whole_state(module, frozen=False)
+    if any(map(is_sharded, module.children())):
+        return {
+            f"{name}.{key}": tensor
+            for name, part in module.named_children()
+            for key, tensor in learned_state(part).items()
+        }
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
@@ -182,6 +189,12 @@ def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: something that learns is missing or of another shape.
     """
+    if not is_sharded(module) and any(map(is_sharded, module.children())):
+        for name, part in module.named_children():
+            start = f"{name}."
+            of_part = {k.removeprefix(start): t for k, t in state.items() if k.startswith(start)}
+            load_learned(part, of_part)
+        return
     wanted: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     if not is_sharded(module):
         wanted = learned_state(module)
