@@ -141,6 +141,8 @@ def data_of(run: RunDir) -> Split:
         count=config["count"],
         image_size=config["image_size"],
         seed=config.get("data_seed", config["seed"]),  # earlier versions had one seed
+        wrappers=config.get("wrappers", ()),
+        env_options=config.get("env_options"),
     )
     if digest(split) != config["digest"]:
         raise DataError(
