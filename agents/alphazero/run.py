@@ -57,14 +57,13 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
     from functools import partial
 
     from playout.agents.networks.export import ExportedBoard, export_network
-    from torch import nn
 
     learned, network, step = load_network(run, options.which, game=game)
-    assert isinstance(network, nn.Module)
     shape = json.dumps(network.config.to_dict())
     about = {"game": str(learned), "step": str(step), "network": shape}
     wrapper = partial(ExportedBoard, network)
-    export_network(run, options, network, wrapper, stem="network", about=about)
+    weights = network.state_dict()
+    export_network(run, options, weights, wrapper, stem="network", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocols
