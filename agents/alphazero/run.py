@@ -73,9 +73,7 @@ def export_board(
     from functools import partial
 
     from playout.agents.networks.export import ExportedBoard, export_network
-    from torch import nn
 
-    assert isinstance(network, nn.Module)
     if options.quantise is not None:
         from playout.agents.networks.boards.smaller.export import export_in_few_bits
 
@@ -84,7 +82,8 @@ def export_board(
     shape = json.dumps(network.config.to_dict())
     about = {"game": str(learned), "step": str(step), "network": shape}
     wrapper = partial(ExportedBoard, network)
-    export_network(run, options, network, wrapper, stem="network", about=about)
+    weights = network.state_dict()
+    export_network(run, options, weights, wrapper, stem="network", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocols

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from playout.agents.ppo.config import EnvOptions, preset
 from playout.agents.pretraining.config import CHANNELS, PretrainConfig
+from playout.agents.pretraining.data.dataset import COUNT
 from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from playout.agents.pretraining.trainer import PretrainTrainer
 
 EVALUATIONS = 10
-COUNT = 20_000
 
 
 @run_options_last
@@ -45,8 +46,9 @@ class Command(TrainingOptions):
       playout pretrain-trunk connect_four --objective contrastive          positions of a game
       playout eval runs/fashion-mnist-1 --probe linear                     what it is worth
 
-    DATA is fashion-mnist, digits, a folder of IDX files or of pictures, a file of recorded games,
-    frames:ENVIRONMENT, or a game.
+    DATA is fashion-mnist, digits, photographs, icons, a folder of IDX files or of pictures, a file
+    of recorded games, frames:ENV (what an environment renders), observations:ENV (what ppo sees
+    there), or a game.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")] = ""
@@ -56,7 +58,13 @@ class Command(TrainingOptions):
     """Time for training; instead of --epochs."""
 
     count: int = COUNT
-    """Positions of a game, or frames of an environment, to make."""
+    """Positions of a game, or pictures of an environment, to make."""
+
+    wrappers: tuple[str, ...] = ()
+    """Of observations: around the environment, as in ppo; by default those of its preset there."""
+
+    env_options: EnvOptions = field(default_factory=dict)
+    """Of observations: keyword arguments of the environment, as in ppo."""
 
     data_seed: int = 0
     """Of positions or frames that are made, and of which data are held out. Not --seed: runs that
@@ -71,7 +79,8 @@ class Command(TrainingOptions):
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
-    """Begin with the trunk of this run of pretrain-trunk or alphazero."""
+    """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo; of pictures the kind of
+    network is its own."""
 
     pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
 
@@ -151,6 +160,8 @@ def _train(command: Command) -> RunDir:
         _refuse_unused(command)
     check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)
+    if command.resume is None:
+        command = _settled(command)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
@@ -161,6 +172,8 @@ def _train(command: Command) -> RunDir:
             count=command.count,
             image_size=command.image_size,
             seed=command.data_seed,
+            wrappers=command.wrappers,
+            env_options=command.env_options,
         )
     config = command.pretrain
     if command.resume is None:
@@ -257,8 +270,29 @@ def _note_total(run: RunDir, total: int) -> None:
             store(total_steps=total)
 
 
+def _settled(command: Command) -> Command:
+    """The command with what follows from the preset of its environment, and from --init."""
+    from playout.agents.pretraining.data.frames import OBSERVATIONS
+    from playout.agents.pretraining.data.sources import are_pictures, trust_typed
+    from playout.agents.pretraining.trunk import BOARDS, trunk_of
+
+    data, pretrain = command.data, command.pretrain
+    trust_typed(data)
+    wrappers, env_options = command.wrappers, command.env_options
+    if data.startswith(OBSERVATIONS):
+        known = preset(data.removeprefix(OBSERVATIONS))
+        wrappers = wrappers or tuple(known.get("wrappers", ()))
+        env_options = env_options or dict(known.get("env_options", {}))
+    if command.init and pretrain.network == "auto" and are_pictures(data):
+        begun = trunk_of(RunDir.open(command.init))
+        if not isinstance(begun.net, BOARDS):
+            pretrain = replace(pretrain, network=begun.network)
+    return replace(command, pretrain=pretrain, wrappers=wrappers, env_options=env_options)
+
+
 def _refuse_unused(command: Command) -> None:
     """Raises ConfigError for an option that would do nothing."""
+    from playout.agents.pretraining.data.frames import OBSERVATIONS
     from playout.agents.pretraining.data.sources import (
         are_made,
         are_pictures,
@@ -268,7 +302,10 @@ def _refuse_unused(command: Command) -> None:
 
     data, pretrain = command.data, command.pretrain
     pretrain.refuse_unused(pictures=are_pictures(data), begun=bool(command.init))
+    seen = data.startswith(OBSERVATIONS)
     for flag, given, why in (
+        ("wrappers", command.wrappers and not seen, f"but with {OBSERVATIONS}ENV"),
+        ("env-options", command.env_options and not seen, f"but with {OBSERVATIONS}ENV"),
         ("image-size", command.image_size and not takes_size(data),
          "but with a folder of pictures or frames"),
         ("count", command.count != COUNT and not are_made(data), "but with a game or frames"),

@@ -188,8 +188,12 @@ class ExportedPolicy(nn.Module):
         return inputs
 
 
-def write_onnx(network: Exportable, path: Path) -> None:
-    """Writes the network as ONNX; RunError if the extra "export" is not installed."""
+def write_onnx(network: Exportable, path: Path, about: Mapping[str, str] | None = None) -> None:
+    """Writes the network as ONNX, with what is told of it as metadata.
+
+    Raises:
+        RunError: The extra "export" is not installed.
+    """
     if find_spec("onnxscript") is None:
         raise RunError(f"ONNX export needs more packages: {_INSTALL}")
     module = network
@@ -216,6 +220,7 @@ def write_onnx(network: Exportable, path: Path) -> None:
             verbose=False,
         )
         assert program is not None
+        program.model.metadata_props.update(about or {})
         program.save(str(path))
 
 
@@ -253,7 +258,7 @@ def check_onnx(network: Exportable, path: Path) -> float:
 def export_network(
     run: RunDir,
     options: ExportOptions,
-    network: nn.Module,
+    weights: Mapping[str, Tensor],
     wrapper: Callable[[], Exportable],
     *,
     stem: str,
@@ -264,10 +269,10 @@ def export_network(
     Args:
         run: The run.
         options: What to write and where; without a format it is ONNX if that can be written.
-        network: The weights.
+        weights: By name, for safetensors.
         wrapper: Makes the function for ONNX; ConfigError if the network cannot be one.
         stem: What a file inside the run is called, before its ending.
-        about: What a safetensors file tells of the network.
+        about: What the file tells of the network as metadata.
     """
     if options.format in ("hf", "peft", "run"):
         raise ConfigError(
@@ -282,13 +287,13 @@ def export_network(
     with whole_file(path) as aside:
         if onnx:
             exportable = wrapper()
-            write_onnx(exportable, aside)
+            write_onnx(exportable, aside, about)
             text = "ONNX"
             if options.check:
                 worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
         else:
-            tensor_file.save(aside, network.state_dict(), about)
+            tensor_file.save(aside, weights, about)
             text = f"safetensors{reason}"
     print(f"wrote {path} ({text})")
 

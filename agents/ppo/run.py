@@ -151,14 +151,13 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
                 "file could not hold"
             )
         net = policy.net
-        assert isinstance(net, nn.Module)
         about["network"] = json.dumps(net.config.to_dict())
         board = partial(ExportedBoard, net)
-        export_network(run, options, net, board, stem="policy", about=about)
+        export_network(run, options, net.state_dict(), board, stem="policy", about=about)
         return
     assert isinstance(policy, nn.Module)
     wrapper = partial(ExportedPolicy, policy, space, normalizer)
-    export_network(run, options, policy, wrapper, stem="policy", about=about)
+    export_network(run, options, policy.state_dict(), wrapper, stem="policy", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol

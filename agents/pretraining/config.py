@@ -73,9 +73,10 @@ class PretrainConfig:
     labels: float = 1.0
     """Share of the labels to learn from, of supervised."""
     balance: bool = False
-    """Weigh classes by how rare they are, of supervised."""
+    """Weigh classes by how rare they are, of supervised; of positions outcomes, beside moves."""
     loss: str = "cross_entropy"
-    """cross_entropy or mse, of supervised pictures."""
+    """cross_entropy, mse, mae (bears wrong labels) or focal (for rare classes), of supervised; of
+    positions that of the outcome, beside the cross entropy of moves."""
     label_smoothing: float = 0.0
     """Share of a label spread over all classes, of supervised; of positions, of what is to be
     played over all moves, and of the outcome towards a draw."""
@@ -159,8 +160,7 @@ class PretrainConfig:
         if pictures:
             why |= dict.fromkeys(("size", of_positions), "with pictures")
         else:
-            alone = set(_LABELS_ALONE) - {"label_smoothing"}
-            why |= dict.fromkeys((*alone, "dropout", *of_pictures), "with positions")
+            why |= dict.fromkeys(("mixup", "dropout", *of_pictures), "with positions")
         if self.objective == "vae":
             why |= dict.fromkeys(_AUGMENTATIONS, "with --objective vae")
         if self.pairs == "vicreg":

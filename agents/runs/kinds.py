@@ -74,8 +74,16 @@ class EvalOptions(MachineOptions):
     """
 
     probe: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
-    """Pretrained trunks: read its features by linear, neighbours or finetune, or show them by
-    clusters (with maps by PCA, t-SNE and UMAP)."""
+    """Trunks, of whatever was learned: read its features by linear, neighbours or finetune, or show
+    them by clusters (with maps by PCA, t-SNE and UMAP)."""
+
+    data: Annotated[str, arg(metavar="DATA", help_behavior_hint="")] = ""
+    """Of a probe: on what, as pretrain-trunk takes it; by default what the run has learned from, of
+    self-play positions of its game."""
+
+    count: Annotated[int | None, _NUMBER] = None
+    """Of a probe: positions of a game to make, by default 20,000; a run of pretrain-trunk is read
+    on as many as it has."""
 
     pictures: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
     """Pretrained trunks that have learned classes: say those of these pictures, or of all below a
@@ -121,6 +129,10 @@ class EvalOptions(MachineOptions):
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
         check_seed(self.seed)
+        if self.data and not self.probe:
+            raise ConfigError("--data is what a probe reads: add --probe linear")
+        if self.count is not None and self.count < 10:
+            raise ConfigError(f"--count must be at least 10, not {self.count}")
         for name in ("shots", "memorisation"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")

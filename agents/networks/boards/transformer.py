@@ -177,20 +177,29 @@ class BoardTransformer(nn.Module):
             heads=("head", "policy", "value_hidden", "value"),
         )
 
-    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
-        config = self.config
-        _, height, width = config.obs_shape
+    def _cells(self, obs: Tensor) -> Tensor:
+        """[M, T, D]: what becomes of each cell after the last block."""
         x = self.embed(obs.flatten(2).mT)
         place = (self.row[:, None] + self.column).flatten(0, 1)  # [T, D]
-        if config.side_planes is not None:
-            place = place + side_to_move(obs, config.side_planes)[:, 0] * self.turn
+        if self.config.side_planes is not None:
+            place = place + side_to_move(obs, self.config.side_planes)[:, 0] * self.turn
         x = x + place.to(x.dtype)
         for block in self.blocks:
             x = block(x)
-        x = functional.relu_(self.head(self.norm(x)))
-        x = x.mT.unflatten(2, (height, width))  # [M, F, H, W]
-        return answers(config.heads, x, self.policy, self.value_hidden, self.value)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def _on_board(self, x: Tensor) -> Tensor:
+        """[M, T, F] to [M, F, H, W]."""
+        return x.mT.unflatten(2, self.config.obs_shape[1:])
+
+    def trunk(self, obs: Tensor) -> Tensor:
+        """What all heads share, [M, width, H, W]: observations after the last block."""
+        return self._on_board(self._cells(obs))
+
+    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
+        x = self._on_board(functional.relu_(self.head(self._cells(obs))))
+        return answers(self.config.heads, x, self.policy, self.value_hidden, self.value)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""

@@ -20,6 +20,7 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError, RunError
+from safetensors import safe_open
 
 from tests.agents.pretraining.bars import split_of, trainer_of
 
@@ -110,6 +111,43 @@ def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
     assert shares[0, 1] > 0.5
     assert main(["eval", str(light.path), "--pictures", str(tmp_path / "wide.png")]) == 2
     assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
+
+
+def test_a_classifier_is_exported_with_its_logits_and_the_names_of_its_classes(light, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    names = {form: str(tmp_path / f"light.{form}") for form in ("onnx", "safetensors")}
+    for form, name in names.items():
+        assert main(["export", str(light.path), "--format", form, "--out", name]) == 0
+    session = onnxruntime.InferenceSession(names["onnx"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["bright", "dark"]
+    images = np.stack([np.full((1, 12, 12), grey, np.float32) for grey in (0.1, 0.9, 0.5)])
+    features, logits = session.run(["features", "logits"], {"images": images})
+    player = playout.load(light.path)
+    np.testing.assert_allclose(features, player.act(images), atol=1e-4)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, player.probabilities(images), atol=1e-4)
+    with safe_open(names["safetensors"], "pt") as file:
+        assert file.metadata()["classes"] == about["classes"]
+        assert file.get_tensor("head.1.weight").shape[0] == 2
+        assert set(player.trunk.net.state_dict()) < set(file.keys())
+
+
+def test_what_imitates_moves_is_exported_with_what_it_plays(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=60, size="8x1", epochs=1, batch=20, quiet=True, run=tmp_path / "run"
+    )
+    assert main(["export", str(run.path), "--format", "onnx"]) == 0
+    session = onnxruntime.InferenceSession(str(run.path / "trunk.onnx"))
+    boards = playout.game("tic_tac_toe").batch(4).observe()
+    found = session.run(["features", "logits", "values"], {"images": boards})
+    assert [part.shape for part in found] == [(4, 16), (4, 9), (4,)]
+    net = playout.load(run.path).trunk.net.eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(found[1], net(torch.from_numpy(boards))[0], atol=1e-4)
 
 
 def test_runs_that_tell_no_classes_say_so(tmp_path, capsys):
