@@ -30,7 +30,7 @@ from playout.agents.rating.positions import (
     preserved,
 )
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.metrics.log import read_rows
+from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.cases import kept_run, mean_of_seeds
 from playout.benchmarks.studies.games.alphago_training import Snapshots, reinforce
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, about, read_network, write_network
