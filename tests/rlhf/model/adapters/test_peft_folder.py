@@ -1,6 +1,7 @@
 """Adapter folders: round trips, PEFT's own reading and writing, what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from playout.rlhf.model.adapters.peft_folder import (
     read_adapter,
     save_adapter,
 )
-from playout.rlhf.model.huggingface import save_pretrained
+from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from safetensors.torch import load_file, save_file
 
@@ -20,8 +21,15 @@ CONFIG = TransformerConfig(50, 48, 80, 2, 6, 2, max_position_embeddings=64, eos_
 IDS = torch.arange(2 * 20).view(2, 20)
 
 
-def adapted(targets="", rank=3):
-    model = Transformer(CONFIG)
+UNTIED = replace(CONFIG, tie_word_embeddings=False)
+MIXTURES = {
+    name: replace(UNTIED, num_experts=3, num_experts_per_tok=2, model_type=name, **more)
+    for name, more in (("mixtral", {}), ("qwen3_moe", {"qk_norm": True}))
+}
+
+
+def adapted(targets="", rank=3, shape=CONFIG):
+    model = Transformer(shape)
     config = LoRAConfig(rank=rank, alpha=12, targets=parse_targets(targets))
     generator = torch.Generator().manual_seed(2)
     for parameter in add_adapters(model, config, seed=1):
@@ -41,17 +49,55 @@ def test_adapters_come_back_from_their_folder(tmp_path, targets):
     torch.testing.assert_close(other(IDS), model(IDS), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_adapters_of_experts_router_and_output_matrix_come_back(tmp_path, kind):
+    model = adapted("q_proj,experts,router,lm_head", shape=MIXTURES[kind])
+    save_adapter(model, tmp_path, base="b")
+    names = {"mixtral": ["w1", "w2", "w3"], "qwen3_moe": ["down_proj", "gate_proj", "up_proj"]}
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(["q_proj", "gate", "lm_head", *names[kind]])
+    keys = load_file(tmp_path / "adapter_model.safetensors")
+    room = {"mixtral": "block_sparse_moe", "qwen3_moe": "mlp"}[kind]
+    place = f"base_model.model.model.layers.1.{room}.experts.2.{names[kind][0]}"
+    assert f"{place}.lora_A.weight" in keys
+    assert "base_model.model.lm_head.lora_B.weight" in keys
+    other = Transformer(MIXTURES[kind])
+    load_adapter(other, tmp_path)
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits(other), logits(Transformer(MIXTURES[kind])))
+    save_pretrained(other, tmp_path / "merged")
+    torch.testing.assert_close(
+        logits(from_pretrained(tmp_path / "merged")), logits(model), rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(
+        CheckpointError, match=r"0\.down_proj: the model has no such layer"
+    ):
+        load_adapter(Transformer(UNTIED), tmp_path)
+    save_adapter(adapted("lm_head", shape=UNTIED), tmp_path, base="b")
+    with pytest.raises(CheckpointError, match="lm_head: the model's output matrix is that of its"):
+        load_adapter(Transformer(CONFIG), tmp_path)
+
+
 def logits(model):
     with torch.no_grad():
         return model.logits(model(IDS))
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("targets", ["", "q_proj,down_proj"])
-def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets):
+@pytest.mark.parametrize(
+    ("targets", "shape"),
+    [
+        ("", CONFIG),
+        ("q_proj,down_proj", CONFIG),
+        ("q_proj,lm_head", UNTIED),
+        ("q_proj,experts,router", MIXTURES["mixtral"]),
+        ("experts,lm_head", MIXTURES["qwen3_moe"]),
+    ],
+)
+def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets, shape):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    model = adapted(targets)
-    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    model = adapted(targets, shape=shape)
+    save_pretrained(Transformer(shape), tmp_path / "base")
     save_adapter(model, tmp_path / "adapter", base=str(tmp_path / "base"))
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
