@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
+from playout.rlhf.data.corpora import votes_source
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import read_preferences
@@ -124,7 +125,8 @@ def _own_rows(run: RunDir) -> list[dict[str, Any]] | None:
     if not file and config.get("material") == "files":
         file = str(config.get("preferences" if is_dpo else "data") or "")
         if is_dpo:
-            return split_prompt_tasks(prompts_of(read_preferences(kept or file)))[1]
+            pairs = read_preferences(votes_source(kept or file))
+            return split_prompt_tasks(prompts_of(pairs))[1]
     if not is_dpo:  # whose rows are pairs
         file = kept or file
     return split_prompt_tasks(read_prompt_tasks(file))[1] if file else None
