@@ -54,10 +54,10 @@ GAME_RECIPES = {
 
 # The same for `playout rlhf all` on votes, where a published model learns by adapters.
 VOTE_RECIPES = {
-    "votes-tiny": Recipe(0, "", 192, 0, 0, 0, 40, 6, 0, 6, 16, 48, 16),
-    "votes-small": Recipe(0, "", 256, 0, 0, 0, 200, 30, 0, 30, 24, 96, 32),
-    "votes-base": Recipe(0, "", 384, 0, 0, 0, 500, 80, 0, 80, 48, 128, 64),
-    "votes-large": Recipe(0, "", 512, 0, 0, 0, 1000, 200, 0, 200, 64, 256, 128),
+    "votes-tiny": Recipe(0, "", 256, 0, 0, 0, 30, 6, 0, 6, 16, 64, 16),
+    "votes-small": Recipe(0, "", 384, 0, 0, 0, 150, 30, 0, 30, 24, 128, 32),
+    "votes-base": Recipe(0, "", 512, 0, 0, 0, 500, 80, 0, 80, 48, 192, 64),
+    "votes-large": Recipe(0, "", 512, 0, 0, 0, 1000, 200, 0, 200, 64, 384, 128),
 }
 
 

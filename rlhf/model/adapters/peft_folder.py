@@ -31,11 +31,15 @@ CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 1 << 20
 _KEY = re.compile(
     r"(?:base_model\.)?(?:model\.)*(?:layers\.(\d+)\.(?:self_attn|mlp|block_sparse_moe)\."
-    r"((?:experts\.\d+\.)?\w+)|lm_head)\.lora_([AB])(?:\.default)?\.weight"
+    r"((?:experts\.\d+\.)?\w+|experts\.base_layer)|lm_head)\.lora_([AB])(?:\.default)?\.weight"
 )
 # What PEFT calls a layer of a mixture of experts -> our name of it.
 _OURS = {"gate": "router", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 _HEAD = "lm_head"
+_FUSED = ("experts", "experts.base_layer")
+# All experts of a layer in one matrix, as PEFT holds them since transformers 5.
+# Weights of the model below that PEFT writes beside adapters of its output matrix.
+_KEPT = re.compile(r"(?:base_model\.)?(?:model\.)*(lm_head\.base_layer|embed_tokens)\.weight")
 # What a configuration may say that changes the arithmetic, with the values that change nothing.
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "use_dora": (False, None),
@@ -47,7 +51,6 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "use_qalora": (False, None),
     "alora_invocation_tokens": (None, []),
-    "target_parameters": (None, []),
     # The others (pissa, olora, corda, loftq) change the weights below as well.
     "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
@@ -207,19 +210,21 @@ def read_adapter(folder: str | Path) -> list[_Part]:
     Raises:
         CheckpointError: files are missing, damaged, or hold another kind than plain LoRA.
     """
-    folder = Path(folder)
+    return _parts_of(Path(folder), _tensors(Path(folder)))
+
+
+def _parts_of(folder: Path, tensors: Mapping[str, Tensor]) -> list[_Part]:
     source, config = folder / CONFIG, _read_config(folder)
     if config.get("peft_type") != "LORA":
         raise CheckpointError(f"{source}: {config.get('peft_type')!r} is no LoRA")
     for name, plain in _PLAIN.items():
         if config.get(name) not in plain:
             raise CheckpointError(f"{source}: {name}={config[name]!r} is not supported")
-    alpha = config.get("lora_alpha", 8)
-    if not isinstance(alpha, int | float):
-        raise CheckpointError(f"{source}: lora_alpha={alpha!r} is not a number")
     found: dict[tuple[int, str], dict[str, Tensor]] = {}
     paths = {}
-    for key, tensor in _tensors(folder).items():
+    for key, tensor in tensors.items():
+        if _KEPT.fullmatch(key):
+            continue
         match = _KEY.fullmatch(key)
         if match is None:
             raise CheckpointError(
@@ -239,11 +244,39 @@ def read_adapter(folder: str | Path) -> list[_Part]:
         a, b = sides["A"], sides["B"]
         if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
             raise CheckpointError(f"{where} has shapes {list(a.shape)} and {list(b.shape)}")
-        rank = len(a)
-        top = _pattern(config.get("alpha_pattern"), path, float(alpha), source)
-        scale = top / (rank**0.5 if config.get("use_rslora") else rank)
-        parts.append(_Part(index, name, path, a, b, scale))
+        parts.append(_Part(index, name, path, a, b, _scale(config, path, len(a), source)))
     return parts
+
+
+def _scale(config: Mapping[str, Any], path: str, rank: int, source: Path) -> float:
+    """What the product of an adapter's matrices is multiplied by."""
+    alpha = config.get("lora_alpha", 8)
+    if not isinstance(alpha, int | float):
+        raise CheckpointError(f"{source}: lora_alpha={alpha!r} is not a number")
+    top = _pattern(config.get("alpha_pattern"), path, float(alpha), source)
+    return top / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _taken_apart(part: _Part, shape: TransformerConfig, folder: Path) -> Iterator[_Part]:
+    """Of an adapter of all experts those of each; others as they are."""
+    if part.name not in _FUSED:
+        yield part
+        return
+    count, inner, hidden = shape.num_experts, shape.intermediate_size, shape.hidden_size
+    sizes = len(part.b), part.a.shape[1]
+    names = {(2 * inner, hidden): ("gate_proj", "up_proj"), (hidden, inner): ("down_proj",)}
+    if not count or sizes not in names or len(part.a) % count:
+        raise CheckpointError(
+            f"{folder}: layer {part.index}, experts: the model has no {sizes[0]} rows of {sizes[1]}"
+        )
+    fused = "gate_up_proj" if len(names[sizes]) > 1 else "down_proj"
+    path, rank = f"{part.path.removesuffix('.base_layer')}.{fused}", len(part.a) // count
+    scale = _scale(_read_config(folder), path, rank, folder / CONFIG)
+    below, above = part.a.view(count, rank, -1), part.b.view(-1, rank, count)
+    for number in range(count):
+        rows = above[:, :, number].chunk(len(names[sizes]))
+        for name, b in zip(names[sizes], rows, strict=True):
+            yield _Part(part.index, f"{number}.{name}", path, below[number], b, scale)
 
 
 def _where(index: int, name: str) -> str:
@@ -253,6 +286,8 @@ def _where(index: int, name: str) -> str:
 
 def _our_name(name: str) -> str:
     """Of a layer within a block, from what PEFT calls it there."""
+    if name in _FUSED:
+        return name
     *above, last = name.split(".")
     number = f"{above[1]}." if above else ""
     return number + _OURS.get(last, last)
@@ -278,7 +313,11 @@ def load_adapter(model: Transformer, folder: str | Path) -> None:
         CheckpointError: see `read_adapter`; or they belong to a model of another shape.
     """
     model.requires_grad_(False)
-    for part in read_adapter(folder):
+    folder = Path(folder)
+    tensors = _tensors(folder)
+    found = _parts_of(folder, tensors)
+    _check_kept(model, tensors, folder)
+    for part in (one for fused in found for one in _taken_apart(fused, model.config, folder)):
         where = f"{folder}: {_where(part.index, part.name)}"
         projection, rows = _holder(model, part, where)
         outputs, inputs = projection.shape
@@ -293,6 +332,19 @@ def load_adapter(model: Transformer, folder: str | Path) -> None:
         )
         a.copy_(part.a)
         b.copy_(part.b)
+
+
+def _check_kept(model: Transformer, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse weights beside adapters that are not those of the model: they were learned, too."""
+    for key, tensor in tensors.items():
+        if match := _KEPT.fullmatch(key):
+            own = model.embed_tokens if match[1] == "embed_tokens" else model.output_embeddings
+            near = own.shape == tensor.shape and torch.allclose(
+                own.cpu().float(), tensor.float(), rtol=0.02, atol=1e-6
+            )
+            if not near:
+                name = match[1].partition(".")[0]
+                raise CheckpointError(f"{folder} holds a {name} of its own, which is not supported")
 
 
 def _holder(model: Transformer, part: _Part, where: str) -> tuple[AdaptedProjection, slice]:

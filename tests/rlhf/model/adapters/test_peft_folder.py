@@ -1,6 +1,7 @@
 """Adapter folders: round trips, PEFT's own reading and writing, what is refused."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -69,9 +70,7 @@ def test_adapters_of_experts_router_and_output_matrix_come_back(tmp_path, kind):
     torch.testing.assert_close(
         logits(from_pretrained(tmp_path / "merged")), logits(model), rtol=1e-4, atol=1e-5
     )
-    with pytest.raises(
-        CheckpointError, match=r"0\.down_proj: the model has no such layer"
-    ):
+    with pytest.raises(CheckpointError, match=r"0\.down_proj: the model has no such layer"):
         load_adapter(Transformer(UNTIED), tmp_path)
     save_adapter(adapted("lm_head", shape=UNTIED), tmp_path, base="b")
     with pytest.raises(CheckpointError, match="lm_head: the model's output matrix is that of its"):
@@ -81,6 +80,39 @@ def test_adapters_of_experts_router_and_output_matrix_come_back(tmp_path, kind):
 def logits(model):
     with torch.no_grad():
         return model.logits(model(IDS))
+
+
+def test_adapters_of_all_experts_in_one_matrix_are_taken_apart(tmp_path):
+    """As PEFT writes them since transformers 5: ranks beside each other, by expert below them."""
+    shape, rank = MIXTURES["mixtral"], 2
+    save_adapter(adapted("q_proj", shape=shape), tmp_path, base="b")
+    count, inner, hidden = shape.num_experts, shape.intermediate_size, shape.hidden_size
+    torch.manual_seed(0)
+    sides = {}
+    for place, rows, columns in (("", hidden, inner), (".base_layer", 2 * inner, hidden)):
+        key = f"base_model.model.model.layers.1.mlp.experts{place}.lora"
+        sides[f"{key}_A.weight"] = torch.randn(count * rank, columns)
+        sides[f"{key}_B.weight"] = torch.randn(rows, rank * count)
+    save_file(sides, tmp_path / "adapter_model.safetensors")
+    pattern = {r".*\.gate_up_proj": 5}
+    changed(tmp_path, lora_alpha=3, alpha_pattern=pattern, target_parameters=["mlp.experts"])
+    model, plain = Transformer(shape), Transformer(shape)
+    load_adapter(model, tmp_path)
+    below, above, inward, outward = sides.values()
+    experts, before = model.blocks[1].experts, plain.blocks[1].experts
+    for expert in range(count):
+        own = slice(expert * rank, (expert + 1) * rank)
+        for name, alpha, (a, b) in (
+            ("down_proj", 3, (below, above)),
+            ("gate_up_proj", 5, (inward, outward)),
+        ):
+            size = len(b)
+            rows = slice(expert * size, (expert + 1) * size)
+            found = getattr(experts, name).dense() - getattr(before, name).dense()
+            wanted = alpha / rank * b[:, expert::count] @ a[own]
+            torch.testing.assert_close(found[rows], wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="experts: the model has no 48 rows of 80"):
+        load_adapter(Transformer(UNTIED), tmp_path)
 
 
 @pytest.mark.peer
@@ -116,11 +148,18 @@ def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets, shap
         {"target_modules": ["o_proj"], "layers_to_transform": [1]},
         {"target_modules": ["q_proj", "up_proj"],
          "alpha_pattern": {r"^model\.layers\.0\..*": 64, r"layers\.[01]\.mlp\.up_proj": 3}},
+        {"target_modules": ["v_proj", "lm_head"], "shape": UNTIED},
+        {"target_modules": ["w1", "w2", "w3", "gate"], "shape": MIXTURES["mixtral"]},
+        {"target_modules": ["w1", "w3"], "use_rslora": True, "shape": MIXTURES["mixtral"]},
+        {"target_modules": ["q_proj", "down_proj", "lm_head"], "alpha_pattern": {"lm_head": 3},
+         "shape": MIXTURES["qwen3_moe"]},
     ],
 )  # fmt: skip
 def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    settings = dict(settings)
+    shape = settings.pop("shape", CONFIG)
+    save_pretrained(Transformer(shape), tmp_path / "base")
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     torch.manual_seed(0)
     theirs = peft.get_peft_model(base, peft.LoraConfig(r=4, task_type="CAUSAL_LM", **settings))
@@ -128,10 +167,26 @@ def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
         if "lora_" in name:
             torch.nn.init.normal_(parameter, 0, 0.1)
     theirs.save_pretrained(tmp_path / "adapter")
-    model = Transformer(CONFIG)
+    model = Transformer(shape)
     load_adapter(model, tmp_path / "adapter")
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS).logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_an_output_matrix_beside_its_adapters_is_that_of_the_model(tmp_path):
+    """As PEFT writes it there."""
+    model = adapted("lm_head", shape=UNTIED)
+    save_adapter(model, tmp_path, base="b")
+    file, key = tmp_path / "adapter_model.safetensors", "base_model.model.lm_head.base_layer.weight"
+    tensors = load_file(file)
+    for weight, fits in ((Transformer(UNTIED).lm_head, True), (torch.ones(50, 48), False)):
+        save_file({**tensors, key: weight.detach()}, file)
+        other = Transformer(UNTIED)
+        with (
+            nullcontext() if fits else pytest.raises(CheckpointError, match="a lm_head of its own")
+        ):
+            load_adapter(other, tmp_path)
+            torch.testing.assert_close(logits(other), logits(model), rtol=1e-4, atol=1e-5)
 
 
 def changed(folder, **changes):
