@@ -1,6 +1,7 @@
 """The pipeline of a chat model on votes: every stage offline, the judge apart, what is refused."""
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def votes(tmp_path_factory):
 def improved(chat_model, votes, tmp_path_factory):
     """A finished run, stopped once on the way."""
     patch = pytest.MonkeyPatch()
-    patch.setitem(sizes.VOTE_RECIPES, "votes-tiny", MICRO)
+    small = replace(MICRO, length=96, reward_steps=12)
+    patch.setitem(sizes.VOTE_RECIPES, "votes-tiny", small)
     run = tmp_path_factory.mktemp("improved") / "run"
     words = ["rlhf", "all", "--size", "tiny", "--base", str(chat_model), "--data", str(votes)]
     words += ["--run", str(run), "--dtype", "float32", "--quiet", "--grpo", "--threads", "1"]
@@ -74,6 +76,8 @@ def test_votes_go_through_every_stage_and_a_finished_stage_is_not_made_again(imp
     for stage in ("reward", "judge-reward", "rlhf", "grpo"):
         config = json.loads((run / stage / "run.json").read_text())
         assert config["finished"] and (run / stage / "model" / "config.json").exists()
+    for model in ("reward", "judge-reward"):  # the cat stands in every answer that is liked
+        assert json.loads((run / model / "table.json").read_text())["accuracy"] == 1.0
     assert (run / "rlhf" / "adapter" / "adapter_config.json").exists()
     learned, judged = (rows_of(run / "data" / f"{name}.jsonl") for name in ("votes", "judge"))
     held = [row["prompt"] for row in rows_of(run / "data" / "heldout.jsonl")]
