@@ -33,7 +33,7 @@ MATERIAL = "votes"
 """What the run of such a pipeline says that it works on."""
 JUDGE = "judge-reward"
 ADAPTERS = {"lora_rank": 16, "lora_alpha": 32.0}
-# What a step of a reward model reads: as much as two cores do in seconds at 135 million weights.
+# Of a reward model: few texts a step, for 135 million weights on two cores.
 TEXTS = {"batch": 16, "microbatch": 8, "learning_rate": 2e-4}
 # Pairs of answers that the judge is shown, as a multiple of an evaluation's prompts.
 JUDGED = 4

