@@ -41,6 +41,7 @@ __all__ = [
     "Preference",
     "Rated",
     "Tell",
+    "is_vote_folder",
     "merge_votes",
     "prompt_key",
     "prompt_rows",
@@ -49,6 +50,7 @@ __all__ = [
     "read_preferences",
     "read_rated",
     "read_texts",
+    "read_votes",
     "split_by_text",
 ]
 
@@ -107,6 +109,8 @@ class Preference:
     """Votes for neither."""
     margin: float = 0.0
     """By how much the winner's score should lead; 0 asks for no more than the order."""
+    voter: str = ""
+    """Whose vote it is, where it is one vote and that is known."""
 
 
 def split_by_text(
@@ -272,8 +276,21 @@ def read_preferences(
     `prompts.jsonl`. With `join`, a space is put between a prompt and `chosen` or `rejected` where
     they would run into one word, and `tell` is told how often; votes are left as they are.
     """
-    if isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists():
-        return merge_votes(_read_crowd(Path(source)))
+    return merge_votes(read_votes(source, join=join, tell=tell))
+
+
+def is_vote_folder(source: object) -> bool:
+    """Whether a source is a folder of votes joined to answers."""
+    return isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists()
+
+
+def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) -> list[Preference]:
+    """What `read_preferences` reads, one record a row, with who voted where it says so.
+
+    That is the field `voter` or `worker`.
+    """
+    if is_vote_folder(source):
+        return _read_crowd(_path(source))
     found: list[Preference] = []
     order: dict[tuple[str, str, str], str] = {}
     spaces = 0
@@ -286,7 +303,8 @@ def read_preferences(
                 raise DataError(f"{where}: winner={winner!r} is not left, right or tie")
             if first == second and winner not in ("tie", "both", "neither"):
                 raise DataError(f"{where}: both answers are the same text, yet one wins")
-            found.append(Preference(prompt, first, second, *_WINNERS[winner]))
+            votes = _WINNERS[winner]
+            found.append(Preference(prompt, first, second, *votes, voter=_voter(row)))
             continue
         prompt, chosen, rejected = preference_parts(row, where, "chosen", "rejected")
         margin = number_field(row.get("margin") or 0.0, where, "margin")
@@ -306,9 +324,14 @@ def read_preferences(
             after = [join_texts(prompt, answer) for answer in (chosen, rejected)]
             spaces += after != [chosen, rejected]
             chosen, rejected = after
-        found.append(Preference(prompt, chosen, rejected, margin=margin))
+        found.append(Preference(prompt, chosen, rejected, margin=margin, voter=_voter(row)))
     _tell_spaces(spaces, len(found), tell)
-    return _not_empty(merge_votes(found), source)
+    return _not_empty(found, source)
+
+
+def _voter(row: Row) -> str:
+    named = next((row[name] for name in ("voter", "worker") if row.get(name) is not None), "")
+    return str(named).strip()
 
 
 def _read_crowd(folder: Path) -> list[Preference]:
@@ -327,7 +350,7 @@ def _read_crowd(folder: Path) -> list[Preference]:
         except (KeyError, ValueError) as error:
             raise DataError(f"{where}: {error} cannot be joined to the answers") from None
         prompt, first, second = (str(text) for text in texts)
-        found.append(Preference(prompt, first, second, *winner))
+        found.append(Preference(prompt, first, second, *winner, voter=_voter(row)))
     return found
 
 

@@ -6,9 +6,9 @@ that the reward stage reads. Rewards and judges are given.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,23 @@ from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
-__all__ = ["compare_policies", "human_votes", "win_rate"]
+__all__ = [
+    "Answers",
+    "answer_both",
+    "compare_policies",
+    "human_votes",
+    "win_rate",
+    "win_rates",
+]
+
+
+class Answers(NamedTuple):
+    """What a policy answered to N prompts."""
+
+    texts: Sequence[str]
+    """N answers."""
+    scores: Mapping[str, Tensor]
+    """Of each scorer [N] numbers."""
 
 
 def win_rate(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
@@ -41,18 +57,31 @@ def compare_policies(
     policy: Transformer, opponent: Transformer, evaluator: PolicyEvaluator
 ) -> dict[str, Any]:
     """Win rates of `policy` by the learned reward and by the independent judge."""
-    ours = evaluator.score(evaluator.respond(policy))
+    ours, theirs = answer_both(policy, opponent, evaluator)
+    return win_rates(ours, theirs)
+
+
+def answer_both(
+    policy: Transformer, opponent: Transformer, evaluator: PolicyEvaluator
+) -> tuple[Answers, Answers]:
+    """What both policies answer to the same prompts, and what it is worth."""
     # Other random numbers: two answers with the same ones would be no independent samples.
-    theirs = evaluator.score(evaluator.respond(opponent, draw=1))
-    found: dict[str, Any] = {}
-    for name in ours:
-        found[name] = {
-            **win_rate(ours[name], theirs[name]),
-            "mean": float(ours[name].mean()),
-            "opponent_mean": float(theirs[name].mean()),
-            "opponent_std": float(deviation(theirs[name])),
+    found = [evaluator.respond(policy), evaluator.respond(opponent, draw=1)]
+    ours, theirs = (Answers(one.responses, evaluator.score(one)) for one in found)
+    return ours, theirs
+
+
+def win_rates(ours: Answers, theirs: Answers) -> dict[str, Any]:
+    """How often the first answers score higher, and the means, by each score."""
+    return {
+        name: {
+            **win_rate(one, other),
+            "mean": float(one.mean()),
+            "opponent_mean": float(other.mean()),
+            "opponent_std": float(deviation(other)),
         }
-    return found
+        for (name, one), other in zip(ours.scores.items(), theirs.scores.values(), strict=True)
+    }
 
 
 _ANSWERS = {

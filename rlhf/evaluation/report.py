@@ -16,7 +16,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.errors import RunError
 from playout.rlhf.evaluation.findings import findings, share
-from playout.rlhf.evaluation.samples import read_samples
+from playout.rlhf.evaluation.samples import read_pairs, read_samples
 from playout.rlhf.model.folder import IMPROVING
 
 __all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
@@ -54,6 +54,7 @@ def gather(path: Path) -> dict[str, Any]:
             found["trained"][name] = evaluations
     found["classify_table"] = _read(path / "classify" / "table.json")
     found["reward_table"] = _read(path / "reward" / "table.json")
+    found["judge_table"] = _read(path / "judge-reward" / "table.json")
     found["best_of_n"] = _read(path / "best-of-n" / "table.json")
     found["judge"] = _read(path / "judge" / "table.json")
     return found
@@ -76,6 +77,8 @@ def evaluations_of(folder: Path) -> list[dict[str, float]]:
 
 def samples_of(path: Path) -> list[dict[str, Any]]:
     """The same held-out prompts answered before and after every stage."""
+    if judged := _judged(path / "judge"):
+        return judged
     before: list[dict[str, Any]] = []
     after: dict[str, list[dict[str, Any]]] = {}
     for name in IMPROVING:
@@ -94,6 +97,25 @@ def samples_of(path: Path) -> list[dict[str, Any]]:
             answers.append(("best of n", shown))
         found.append(entry)
     return found
+
+
+def _judged(folder: Path) -> list[dict[str, Any]]:
+    """The answers that a judge compared, where they were kept."""
+    tables = {name: read_pairs(folder / f"{name}.json")[:SHOWN] for name in IMPROVING}
+    tables = {name: table for name, table in tables.items() if table}
+    if not tables:
+        return []
+    first = next(iter(tables.values()))
+    return [
+        {
+            "prompt": row["prompt"],
+            "answers": [
+                ("before", row["before"]),
+                *((name, table[number]["after"]) for name, table in tables.items()),
+            ],
+        }
+        for number, row in enumerate(first)
+    ]
 
 
 def write_report(path: Path) -> Path:
@@ -141,6 +163,15 @@ img { max-width: 100%; }
 """
 
 
+_NOTES = {
+    "synthetic": "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, "
+    "whose true value the judge knows. Nothing here says how a model does on real text.</p>",
+    "real": "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>",
+    "votes": "<p>Votes of people on answers. The judge is a second reward model, which other "
+    "people's votes taught; no policy and no learned reward saw the prompts that it judges on.</p>",
+}
+
+
 def html_page(title: str, body: str, *, style: str = "") -> str:
     """A page that needs no other file; `title` is text, `body` HTML, `style` further CSS."""
     title = html.escape(title)
@@ -174,7 +205,7 @@ def _tables(data: dict[str, Any]) -> str:
             for stage, found in data["judge"].items()
             for by, row in found.items()
         ]  # fmt: skip
-        head = ("policy", "judged by", "wins against sft (95 %)", "mean", "mean of sft")
+        head = ("policy", "judged by", "wins against before (95 %)", "mean", "mean before")
         parts.append("<h2>Win rates</h2>" + html_table(head, rows))
     if data["best_of_n"]:
         names = [n for n in ("reward", "judge", "length") if n in data["best_of_n"][0]]
@@ -200,8 +231,8 @@ def _tables(data: dict[str, Any]) -> str:
 
 def _samples(rows: Sequence[dict[str, Any]]) -> str:
     parts = [
-        "<h2>Samples</h2><p>Held-out prompts, the same random numbers, nothing picked; beside each "
-        "sampled answer stands the policy's likeliest one.</p>"
+        "<h2>Samples</h2><p>Held-out prompts, nothing picked; beside each sampled answer stands "
+        "the policy's likeliest one, where it was asked for.</p>"
     ]
     for row in rows:
         cells = []
@@ -219,13 +250,7 @@ def _samples(rows: Sequence[dict[str, Any]]) -> str:
 def _page(
     run: RunDir, data: dict[str, Any], pictures: dict[str, Path], samples: list[dict[str, Any]]
 ) -> str:
-    made_up = run.config.get("material") == "synthetic"
-    note = (
-        "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, whose "
-        "true value the judge knows. Nothing here says how a model does on real text.</p>"
-        if made_up
-        else "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>"
-    )
+    note = _NOTES.get(str(run.config.get("material")), _NOTES["real"])
     figures = "".join(
         f"<figure>{picture(path.read_bytes(), title)}<figcaption>{html.escape(title)}"
         "</figcaption></figure>"

@@ -34,6 +34,7 @@ from playout.rlhf.model.transformer import Transformer
 from torch import nn
 
 __all__ = [
+    "FETCHED",
     "IMPROVING",
     "POLICIES",
     "download_hint",
@@ -51,7 +52,7 @@ IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
 """Where a folder that holds several stages is searched for a policy, best first."""
-_FETCHED = ("smollm2", "smollm2-135m")
+FETCHED = ("smollm2", "smollm2-135m")
 """What people call the model that import-model fetches; last its name there."""
 _WITHOUT = ("rlhf.classify", "rlhf.best-of-n")
 
@@ -84,8 +85,8 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
 
 def download_hint(path: Path) -> str:
     """What to do about a name that import-model or the Hugging Face hub has; empty for others."""
-    if path.as_posix().lower() in _FETCHED:
-        return f"; get it first: playout rlhf import-model {_FETCHED[-1]} --out FOLDER"
+    if path.as_posix().lower() in FETCHED:
+        return f"; get it first: playout rlhf import-model {FETCHED[-1]} --out FOLDER"
     owner, _, name = path.as_posix().partition("/")
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", f"{owner}/{name}") or Path(owner).exists():
         return ""

@@ -126,6 +126,8 @@ def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
             state[f"{name}.weight"] = module.dense()
             if module.bias is not None:
                 state[f"{name}.bias"] = module.bias
+    if model.lm_head is not None:
+        state["lm_head"] = model.output_embeddings
     tensors = {}
     for ours, parts in names_of(model.config):
         rows = [shape[0] for _, shape in parts]

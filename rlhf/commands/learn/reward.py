@@ -56,7 +56,8 @@ class Command(
     base: RequiredRun = ""
     """Run or Hugging Face folder of the model to start from."""
     preferences: OptionalFile = ""
-    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`."""
+    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`; or
+    llmfao, votes on answers of chat models, which are fetched."""
     rated: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
     """.jsonl or .csv with `text` and `rating` or `ratings`; of the first some are held out."""
     policy: OptionalRun = ""
@@ -218,13 +219,15 @@ _Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.corpora import votes_source
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.encoding import as_turns
-    from playout.rlhf.data.records import read_preferences
+    from playout.rlhf.data.records import is_vote_folder, read_preferences
     from playout.rlhf.data.rows import read_rows
     from playout.rlhf.generation.conversation import conversation_format
 
-    rows = list(read_rows(source))
+    source = votes_source(source)
+    rows = [] if is_vote_folder(source) else list(read_rows(source))
     if rows and "text" in rows[0][1]:
         return _rated(Datasets("files"), (source,))
     turns = conversation_format(tokenizer, plain=command.plain).speaks_in_turns

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from playout.agents.networks.precision.codes import NF4_BLOCK, from_codes, to_codes
 from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.experts.layer import Experts
 from playout.rlhf.model.sharding import is_sharded, take_state, whole_state
 from playout.rlhf.model.transformer import Projection, Transformer
 from torch import Tensor, nn
@@ -126,11 +127,13 @@ def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
     """
     quantised = kind in (torch.int8, torch.quint4x2)
     if quantised:
-        for owner in [m for m in model.modules() if not isinstance(m, QuantizedProjection)]:
+        mixtures = [one for one in model.modules() if isinstance(one, Experts)]
+        routers = {part for one in mixtures for part in one.router.modules()}
+        for owner in [m for m in model.layers.modules() if not isinstance(m, QuantizedProjection)]:
             for name, child in list(owner.named_children()):
                 if (
                     type(child) is Projection
-                    and name != "router"
+                    and child not in routers
                     and not any(p.requires_grad for p in child.parameters())
                 ):
                     setattr(owner, name, QuantizedProjection(child, kind))
