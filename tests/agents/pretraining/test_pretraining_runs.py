@@ -141,13 +141,14 @@ def test_what_imitates_moves_is_exported_with_what_it_plays(tmp_path):
         "tic_tac_toe", count=60, size="8x1", epochs=1, batch=20, quiet=True, run=tmp_path / "run"
     )
     assert main(["export", str(run.path), "--format", "onnx"]) == 0
-    session = onnxruntime.InferenceSession(str(run.path / "trunk.onnx"))
+    session = onnxruntime.InferenceSession(str(run.path / "network.onnx"))
+    assert session.get_modelmeta().custom_metadata_map["game"] == "tic_tac_toe"
     boards = playout.game("tic_tac_toe").batch(4).observe()
-    found = session.run(["features", "logits", "values"], {"images": boards})
-    assert [part.shape for part in found] == [(4, 16), (4, 9), (4,)]
+    found = session.run(["logits", "values"], {"obs": boards})
+    assert [part.shape for part in found] == [(4, 9), (4,)]
     net = playout.load(run.path).trunk.net.eval()
     with torch.no_grad():
-        np.testing.assert_allclose(found[1], net(torch.from_numpy(boards))[0], atol=1e-4)
+        np.testing.assert_allclose(found[0], net(torch.from_numpy(boards))[0], atol=1e-4)
 
 
 def test_runs_that_tell_no_classes_say_so(tmp_path, capsys):
