@@ -146,7 +146,7 @@ def main() -> None:
     candidates["network alone"] = network_alone(kept.networks, kept.sizes)
     shipped = loops["as shipped"]
     candidates["network alone, batches as shipped"] = network_alone(shipped.networks, shipped.sizes)
-    channels, blocks, _ = parse_size(args.size)
+    channels, blocks, *_ = parse_size(args.size)
     if peer("mctx", "mctx") is not None and peer("pgx", "pgx") is not None:
         from playout.benchmarks.tools.peers.mctx_selfplay import selfplay
 

@@ -17,11 +17,13 @@ from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.metrics import last_measures
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.commands.answer_options import answer_dtype
 from playout.rlhf.commands.memory_options import AdapterOptions, adapt
 from playout.rlhf.data.messages import check_list
 from playout.rlhf.environments.load import (
@@ -48,7 +50,7 @@ from playout.rlhf.model.folder import (
     model_folder,
 )
 from playout.rlhf.model.threads import decoding_threads, reading_threads
-from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
 from playout.rlhf.supervised.classifier import Classifier
@@ -105,18 +107,9 @@ def load(
         tokenizer,
         name=run.path.name,
         max_new_tokens=response_length(run.config),
-        dtype=_dtype(machine, device),
+        dtype=answer_dtype(machine.dtype, device),
         threads=machine.threads,
     )
-
-
-def _dtype(machine: MachineOptions, device: torch.device) -> torch.dtype:
-    """A policy answers in float32 on a processor unless another type is asked for.
-
-    One prompt is bound by memory there, and its answers are those of earlier versions.
-    """
-    exact = machine.dtype == "auto" and device.type == "cpu"
-    return torch.float32 if exact else pick_dtype(machine.dtype, device)
 
 
 def load_folder(
@@ -134,7 +127,7 @@ def load_folder(
         tokenizer,
         name=folder.name,
         max_new_tokens=usual_length(model, turns=tokenizer.template is not None),
-        dtype=_dtype(machine, device),
+        dtype=answer_dtype(machine.dtype, device),
         threads=machine.threads,
     )
 
@@ -191,7 +184,7 @@ def folder_player(
 
     device = resolve_device(machine.device)
     model, tokenizer = load_model(path, device=device)
-    dtype = _dtype(machine, device)
+    dtype = answer_dtype(machine.dtype, device)
     return seated(
         model, tokenizer, game, name=Path(path).name, options={}, dtype=dtype,
         threads=machine.threads,
@@ -220,7 +213,6 @@ def _unfinished(
 
 def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Subject":
     """The policy of a run or of a model folder, to be asked a suite."""
-    from playout.rlhf.commands.answer_options import answer_dtype
     from playout.rlhf.environments.game import GameOptions
     from playout.rlhf.evaluation.suites.evaluate import Subject
 
@@ -314,12 +306,7 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
         return (
             value if isinstance(value, dict) else {f"row {i}": row for i, row in enumerate(value)}
         )
-    found: dict[str, Any] = {}
-    log = run.path / "metrics.jsonl"
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.update({k: v for k, v in row.items() if k.startswith("eval/")})
+    found = last_measures(run.path)
     if not found:
         raise RunError(f"{run.path} has measured nothing yet")
     return found

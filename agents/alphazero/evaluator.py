@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from playout.agents.networks.boards.inference import make_pass
 from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork, tuning_of
-from playout.agents.networks.boards.quantised import QuantisedResNet
+from playout.agents.networks.boards.smaller.quantised import QuantisedResNet
 from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 
 def cpu_chunk_rows(net: BoardNetwork) -> int:
-    """Rows whose activations stay in the cache: a power of two from 16 to 128."""
+    """Rows whose activations about fill the cache: the next power of two, from 16 to 128."""
     _, height, width = net.config.obs_shape
     rows = CPU_CHUNK_ELEMENTS // (tuning_of(net).activation_size or 64 * height * width)
     return 1 << min(max(rows.bit_length(), 4), 7)

@@ -26,13 +26,13 @@ from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
 from playout.agents.networks.boards.trunk import freeze, moving_statistics, trunk_modules
-from playout.agents.networks.precision import lowered
-from playout.agents.optim.choice import make_optimizers, optimizers_by_rate
+from playout.agents.networks.precision.lowered import lowered
+from playout.agents.optim.choice import load_states, make_optimizers, optimizers_by_rate
 from playout.agents.optim.flat import flat_gradients, joined, together, views
 from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
-from playout.errors import CheckpointError, ConfigError, DivergedError
+from playout.errors import ConfigError, DivergedError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -328,19 +328,13 @@ class Learner:
         """Takes over what `state_dict` gave.
 
         Raises:
-            CheckpointError: the state is of other optimisers, such as those of an earlier version.
+            CheckpointError: the state is of other optimisers, such as those of an earlier version,
+                or of other weights; nothing has changed.
         """
-        mine = [sorted(optimizer.state_dict()) for optimizer in self.optimizers]
-        if mine != [sorted(stored) for stored in state["optimizers"]]:
-            raise CheckpointError(
-                "the checkpoint holds the state of other optimisers: its network can play and be "
-                "analysed, but training needs a new run"
-            )
+        load_states(self.optimizers, state["optimizers"])
         self.average.load_state_dict(state["average"])
         for replica in self._replicas:
             replica.load_state_dict(state["learner"])
-        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
         self.steps = int(state["steps"])
 
 

@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.alphazero.player import AlphaZeroPlayer, game_of, load, load_network
+from playout.agents.alphazero.player import (
+    AlphaZeroPlayer,
+    game_of,
+    load,
+    load_network,
+    usual_observations,
+)
+from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.players.load import one_torch_thread
 from playout.agents.players.player import RunPlayer
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.envs.core.game import NativeGame
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
 
@@ -53,18 +61,29 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
-    """Writes its network as ONNX or safetensors."""
+    """Writes its network as ONNX or safetensors, or as a run of few bits."""
+    learned, network, step = load_network(run, options.which, game=game)
+    export_board(run, options, learned, network, step)
+
+
+def export_board(
+    run: RunDir, options: ExportOptions, learned: NativeGame, network: BoardNetwork, step: int
+) -> None:
+    """Writes a network that plays a game, of whatever kind of run."""
     from functools import partial
 
     from playout.agents.networks.export import ExportedBoard, export_network
-    from torch import nn
 
-    learned, network, step = load_network(run, options.which, game=game)
-    assert isinstance(network, nn.Module)
+    if options.quantise is not None:
+        from playout.agents.networks.boards.smaller.export import export_in_few_bits
+
+        export_in_few_bits(run, options, network, partial(usual_observations, learned))
+        return
     shape = json.dumps(network.config.to_dict())
     about = {"game": str(learned), "step": str(step), "network": shape}
     wrapper = partial(ExportedBoard, network)
-    export_network(run, options, network, wrapper, stem="network", about=about)
+    weights = network.state_dict()
+    export_network(run, options, weights, wrapper, stem="network", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocols

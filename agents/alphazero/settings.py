@@ -148,11 +148,9 @@ def first_run(path: Path) -> RunDir:
     Raises:
         ConfigError: its kind has none that could.
     """
-    source = RunDir.open(path)
-    if source.kind not in ("alphazero", "pretrain-trunk"):
-        raise ConfigError(
-            f"--init takes a run of alphazero or pretrain-trunk; {path} is of kind {source.kind}"
-        )
+    from playout.agents.networks.beginning import run_to_begin_with
+
+    source = run_to_begin_with(path)
     if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
         raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
     return source
@@ -186,6 +184,9 @@ def first_weights(
 def network_of(source: RunDir) -> tuple[str, str, bool]:
     """Kind, size and pooling of the network that a run of `--init` holds."""
     if source.kind == "pretrain-trunk":
-        return "resnet", str(source.config["pretrain"]["size"]), False
+        from playout.agents.networks.boards.registry import restore_network, size_of
+
+        theirs = restore_network(source.config["network"], source.path)
+        return "resnet", size_of(theirs.config), False  # of a pruned one another than was asked for
     earlier = stored_config(source.config["alphazero"], where="--init")
     return earlier.network, earlier.size, earlier.pooling

@@ -31,6 +31,7 @@ from playout.agents.alphazero.variants import (
     brought_by,
     count_together,
     deal_variants,
+    final_lessons,
     load_variants,
     new_networks,
     parts_of,
@@ -84,9 +85,8 @@ class AlphaZeroTrainer(Trainer):
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
         learner = config.learner
-        planes = learner.target_weight > 0 and self.game.target_planes > 0
-        scores = learner.score_weight > 0 and self.game.has_score
-        networks = new_networks(config, self.game, planes=planes, scores=scores, seed=seed)
+        keep_finals = any(final_lessons(config, self.game))
+        networks = new_networks(config, self.game, seed=seed)
         begun: list[str] = []
         if init is not None:
             fresh = init(networks[-1])
@@ -109,7 +109,7 @@ class AlphaZeroTrainer(Trainer):
                 plan=config.networks[0],
                 seed=seed,
                 device=self.device,
-                keep_finals=planes or scores,
+                keep_finals=keep_finals,
                 must_stop=self._must_stop,
             )
             for index, one in enumerate(games)
@@ -120,7 +120,7 @@ class AlphaZeroTrainer(Trainer):
         # (after this update, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
-        self.recorded = RecordedStart(self.game, config, seed=seed, keep_finals=planes or scores)
+        self.recorded = RecordedStart(self.game, config, seed=seed, keep_finals=keep_finals)
         rating = EvaluationSettings(
             simulations=config.eval_simulations,
             positions=config.eval_positions,
@@ -325,10 +325,11 @@ class AlphaZeroTrainer(Trainer):
         """
         player = self._refresh()
         alone = ranks.world() == 1
+        learners = [learner.state_dict() for learner in self.learners]
         return {
-            "model": dict(player.average.state_dict()),
+            "model": learners[self.playing].pop("average"),
             "network": player.net.config.to_dict(),
-            "learners": [learner.state_dict() for learner in self.learners],
+            "learners": learners,
             **(self.variants[0].state_dict() if alone else {}),
             "evaluation": self.evaluation.state_dict(),
             "updates": self.updates,
@@ -352,7 +353,7 @@ class AlphaZeroTrainer(Trainer):
                 "the checkpoint's network has another shape than this configuration's"
             )
         for learner, part in zip(self.learners, state["learners"], strict=True):
-            learner.load_state_dict(part)
+            learner.load_state_dict({"average": state["model"], **part})  # of the one that plays
         if self.config.records:
             self.recorded.load_state_dict(state["recorded"])
         if "evaluation" in state:  # runs of earlier versions begin a ladder where they go on

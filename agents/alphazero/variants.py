@@ -37,6 +37,11 @@ GROUPS = "groups of games (--selfplay.num-groups)"
 """What games are shared out by among ranks."""
 
 
+def game_texts(config: AlphaZeroConfig) -> list[str]:
+    """All games that a run learns, as it stores them, the main one first."""
+    return [config.game, *config.also]
+
+
 def also_games(config: AlphaZeroConfig, game: NativeGame) -> list[NativeGame]:
     """The other forms of the game that a run learns.
 
@@ -241,18 +246,25 @@ class Variant:
         self.replay.deal([state["replay"] for state in states], parts)
 
 
-def new_networks(
-    config: AlphaZeroConfig, game: NativeGame, *, planes: bool, scores: bool, seed: int
-) -> list[BoardNetwork]:
+def final_lessons(config: AlphaZeroConfig, game: NativeGame) -> tuple[bool, bool]:
+    """Whether networks learn what finished games teach of each cell, and of the game's own score.
+
+    If either, games are kept with their last states.
+    """
+    learner = config.learner
+    planes = learner.target_weight > 0 and game.target_planes > 0
+    return planes, learner.score_weight > 0 and game.has_score
+
+
+def new_networks(config: AlphaZeroConfig, game: NativeGame, *, seed: int) -> list[BoardNetwork]:
     """The fresh networks of a run, in the order in which they play.
 
     Args:
         config: of the run.
         game: the main one.
-        planes: whether they learn what finished games teach of each cell ...
-        scores: ... and of the game's own score.
         seed: of the run.
     """
+    planes, scores = final_lessons(config, game)
     weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
     return [
         new_network(

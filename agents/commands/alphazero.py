@@ -23,7 +23,6 @@ from playout.agents.alphazero.settings import (
     given_flags,
     network_of,
     picked,
-    setting_names,
     stored_config,
     with_settings,
 )
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 GameSource = object
 """What `playout.envs.core.registry.game` takes."""
 Callback = Callable[["AlphaZeroTrainer", dict[str, float]], None]
-_MAY_CHANGE = ("minutes", "updates", "games", "rating", "alphazero")
+_MAY_CHANGE = {"minutes", "updates", "games", "rating"} | {f"alphazero.{x}" for x in MAY_CHANGE}
 DEMO_MINUTES, DEFAULT_MINUTES = 6.0, 60.0
 
 
@@ -193,6 +192,7 @@ def _train(
         say_nothing_was_left,
     )
     from playout.agents.alphazero.selfplay.actors.trainer import (
+        check_actors,
         make_trainer,
         planner_for,
         save_interval,
@@ -209,6 +209,7 @@ def _train(
     try:
         with run.lock(), device_errors(device):
             with stop_at_once("nothing was learned yet" if new else f"{run.path} is as it was"):
+                check_actors(command.alphazero, run)  # before a speed is measured
                 config = _plan(command, run, game, device, begun)
                 trainer = make_trainer(
                     config,
@@ -260,23 +261,8 @@ def _open_or_resume(command: Command, source: GameSource | None) -> tuple[Native
         trust_modules(*[name for name in (command.network,) if ":" in name])  # typed here
         refuse_self_play(game := given_game(command.game if source is None else source))
         return game, open_run(command, kind="alphazero", name=game.name)
-    stored = RunDir.open(command.resume)
-    game = game_of(stored, source)
-    _check_unchanged(command, stored)
+    game = game_of(RunDir.open(command.resume), source)
     return game, open_run(command, kind="alphazero", name="", may_change=_MAY_CHANGE)
-
-
-def _check_unchanged(command: Command, run: RunDir) -> None:
-    """One line that names the setting which differs from the run's, instead of whole tables."""
-    names = sorted(set(setting_names().values()) - MAY_CHANGE)
-    stored = Command.stored_today(run.config)["alphazero"]
-    before = picked(stored_config(stored, where=str(run.path / "run.json")), names)
-    for name, now in picked(command.alphazero, names).items():
-        if before[name] != now:
-            raise ConfigError(
-                f"a run keeps its settings when it is resumed, but {name} was {before[name]!r} "
-                f"and is now {now!r}"
-            )
 
 
 def _plan(

@@ -10,7 +10,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -134,15 +134,17 @@ def _answer_file(command: Command, path: Path) -> int:
         for moves, state in read_games(game, path):
             lines.append(moves)
             states.append(state)
-    # More than one chunk: every core gets a judge of its own; their answers do not differ.
-    cores = command.threads or usable_cores()
-    cores = cores if command.evaluator == "network" else 1
-    others = [open_judge(command)[1] for _ in range(1, min(cores, 8, len(lines) // BATCH))]
+    judges = [judge]
+    # More than one chunk: judges share the cores out among them; their answers do not differ.
+    cores = (command.threads or usable_cores()) if command.evaluator == "network" else 1
+    if (count := min(cores, 8, len(lines) // BATCH)) > 1:
+        share = replace(command, threads=cores // count)
+        judges = [open_judge(share)[1] for _ in range(count)]
     if not of_games:
         states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
-        found = analyse(batch, judge, *others, on_done=tell)
+        found = analyse(batch, *judges, on_done=tell)
     by_move = _by_move(command, game)
     answers = [
         answer(line, states[row], found, row, by_move=by_move) for row, line in enumerate(lines)

@@ -26,6 +26,7 @@ class Command(EvalOptions):
       playout eval runs/cartpole --episodes 200
       playout eval runs/demo --opponents uct:1000 runs/older
       playout eval runs/demo --json - | jq .ratings
+      playout eval runs/demo --probe linear
       playout eval runs/pictures --pictures new/*.png
       playout eval runs/words/sft --suite pairs cloze --against runs/words/pretrain
     """
@@ -59,20 +60,23 @@ def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
     """What the run's kind finds; of a model folder, what its kind does."""
     folder = folder_kind(command.run)
     if folder is not None:
-        _must_be_trunk(command, "a model folder")
+        if command.probe or command.pictures:
+            flag = "--probe" if command.probe else "--pictures"
+            raise ConfigError(f"{flag} reads runs; {command.run} is a model folder")
         found: Mapping[str, Any] = folder.evaluate_folder(command.run, command)
         return found
     run = RunDir.open(command.run)
     if command.suite and not run.kind.startswith("rlhf."):
         raise ConfigError(f"--suite asks language runs; {run.path} is a run of {run.kind}")
-    _must_be_trunk(command, f"a run of {run.kind}")
+    if command.pictures and run.kind != "pretrain-trunk":
+        raise ConfigError(
+            f"--pictures reads runs of pretrain-trunk; {run.path} is a run of {run.kind}"
+        )
+    if command.probe:
+        from playout.agents.pretraining.evaluation import evaluate_trunk
+
+        return evaluate_trunk(run, command, game=game)
     return find_kind(run, wanted="eval").evaluate(run, command, game=game)
-
-
-def _must_be_trunk(command: Command, kind: str) -> None:
-    flag = "--probe" if command.probe else "--pictures"
-    if (command.probe or command.pictures) and kind != "a run of pretrain-trunk":
-        raise ConfigError(f"{flag} reads runs of pretrain-trunk; {command.run} is {kind}")
 
 
 def evaluate(

@@ -20,6 +20,8 @@ class Command(ExportOptions):
     For example:
       playout export runs/demo                                  inside the run, ONNX if it can be
       playout export runs/demo --format safetensors --out net.safetensors
+      playout export runs/demo --quantise nf4 --out runs/demo-nf4       a run of 4 bits a weight
+      playout export runs/demo --format onnx --quantise int8            products of bytes
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -35,9 +37,11 @@ def main(command: Command) -> int:
         trust_modules(command.game)
     check_device(command)
     run = RunDir.open(command.run)
-    if command.quantise is not None and not run.kind.startswith("rlhf."):
-        raise ConfigError(
-            "--quantise is for language models; a board network is asked in int8 by --dtype int8"
-        )
+    if command.quantise is not None and run.kind == "ppo":
+        raise ConfigError("--quantise is for language models, alphazero and pretrain-trunk")
+    if command.quantise == "dynamic" and run.kind.startswith("rlhf."):
+        raise ConfigError("--quantise dynamic is for board networks; of a language model int8, nf4")
+    if command.format == "run" and command.quantise is None:
+        raise ConfigError("--format run holds weights in few bits: say --quantise int8 or nf4")
     find_kind(run, wanted="export").export(run, command, game=command.game)
     return 0

@@ -8,19 +8,18 @@ arguments; from them the environments and the trainer are made here. Leaves out 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
-from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, fill, resolve
+from playout.agents.ppo.config import CollectConfig, PPOConfig, fill, resolve
 from playout.agents.runs import ranks
-from playout.agents.runs.config import to_dict
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
     agree_on,
+    changed_settings,
     going_on,
     open_run,
     resumed,
@@ -104,8 +103,6 @@ class Command(TrainingOptions):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.save_every > 0:
             raise ConfigError(f"save_every must be above 0 seconds, not {self.save_every}")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.processes is not None and self.processes < 0:
             raise ConfigError(f"processes must be 0 or more, not {self.processes}")
 
@@ -212,10 +209,12 @@ def _train(
 
     if command.ppo.trunk_rate != 1 and not command.init:
         raise ConfigError("--trunk-rate does nothing without --init: leave it out")
+    if policy is not None and command.population > 1:
+        raise ConfigError("a population trains networks of playout's own: leave out policy")
     resolve_device(command.device)  # a wrong one is refused before anything is made
     begun = None
     if command.resume is not None:
-        _check_unchanged(command, command.resume)
+        changed_settings(command, may_change=_MAY_CHANGE)
         source = _resumed_source(command, given)
         if ":" in command.network.network:
             trust(command.network.network, command.resume)
@@ -266,19 +265,6 @@ def _train(
     return run
 
 
-def _check_unchanged(command: Command, run: Path) -> None:
-    """One line that names the option which differs from the run's, instead of whole tables."""
-    before = resumed(type(command), run)
-    for group in GROUPS:
-        stored = to_dict(getattr(before, group))
-        for name, now in to_dict(getattr(command, group)).items():
-            if stored[name] != now:
-                raise ConfigError(
-                    f"a run keeps its settings when it is resumed, but {name} was "
-                    f"{stored[name]!r} and is now {now!r}"
-                )
-
-
 def _settled(
     command: Command, source: "Source", policy: "nn.Module | None"
 ) -> "tuple[Command, Beginning | None]":
@@ -304,19 +290,20 @@ def _make_trainer(
 
     if command.self_play or source.kind in ("game", "aec"):
         return _self_play(command, source, policy, begun)
-    seeds = range(command.seed, command.seed + command.population)
-    own = policy if command.population == 1 else None
-    if begun is not None and own is not None:
-        begun.give(own)  # before there is an optimiser, which asks what is fresh
-    members = [_single(command, source, seed, own) for seed in seeds]
-    if begun is not None and own is None:
+    if begun is not None and policy is not None:
+        begun.give(policy)  # before there is an optimiser, which asks what is fresh
+    first = _single(command, source, command.seed, policy)
+    if command.population > 1 and not first.envs.native:
+        first.close()
+        raise ConfigError("population needs a native environment")
+    seeds = range(command.seed + 1, command.seed + command.population)
+    members = [first, *(_single(command, source, seed, None) for seed in seeds)]
+    if begun is not None and policy is None:
         for member in members:
             begun.give(member.policy)
     if command.population == 1:
-        return members[0], _note(source, members[0])
-    if not members[0].envs.native:
-        raise ConfigError("population needs a native environment")
-    note = f"{members[0].envs.description}, {command.population} seeds; {members[0].machine}"
+        return first, _note(source, first)
+    note = f"{first.envs.description}, {command.population} seeds; {first.machine}"
     return Population(members), note
 
 
@@ -327,6 +314,7 @@ def _self_play(
 
     if command.population > 1:
         raise ConfigError("self-play trains one policy; leave out population")
+    _refuse_unused(command)
     trainer = make_self_play(
         source,
         total_timesteps=command.total_timesteps,
@@ -341,6 +329,18 @@ def _self_play(
         begin=None if begun is None else begun.give,
     )
     return trainer, f"{trainer.envs.description}; {trainer.learner.machine}"
+
+
+def _refuse_unused(command: Command) -> None:
+    """Raises ConfigError for an option that would do nothing in self-play."""
+    for flag, given in (
+        ("no-native", not command.native),
+        ("processes", command.processes is not None),
+        ("wrappers", command.collect.wrappers),
+        ("reward-threshold", command.collect.reward_threshold is not None),
+    ):
+        if given and command.resume is None:  # a run of an earlier version goes on as it was
+            raise ConfigError(f"--{flag} does nothing in self-play: leave it out")
 
 
 def _single(

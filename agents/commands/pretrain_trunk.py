@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.ppo.config import EnvOptions, preset
+from playout.agents.pretraining.config import CHANNELS, PretrainConfig
+from playout.agents.pretraining.data.dataset import COUNT
 from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from playout.agents.pretraining.trainer import PretrainTrainer
 
 EVALUATIONS = 10
-COUNT = 20_000
 
 
 @run_options_last
@@ -45,8 +46,9 @@ class Command(TrainingOptions):
       playout pretrain-trunk connect_four --objective contrastive          positions of a game
       playout eval runs/fashion-mnist-1 --probe linear                     what it is worth
 
-    DATA is fashion-mnist, digits, a folder of IDX files or of pictures, a file of recorded games,
-    frames:ENVIRONMENT, or a game.
+    DATA is fashion-mnist, digits, photographs, icons, a folder of IDX files or of pictures, a file
+    of recorded games, frames:ENV (what an environment renders), observations:ENV (what ppo sees
+    there), or a game.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")] = ""
@@ -56,7 +58,13 @@ class Command(TrainingOptions):
     """Time for training; instead of --epochs."""
 
     count: int = COUNT
-    """Positions of a game, or frames of an environment, to make."""
+    """Positions of a game, or pictures of an environment, to make."""
+
+    wrappers: tuple[str, ...] = ()
+    """Of observations: around the environment, as in ppo; by default those of its preset there."""
+
+    env_options: EnvOptions = field(default_factory=dict)
+    """Of observations: keyword arguments of the environment, as in ppo."""
 
     data_seed: int = 0
     """Of positions or frames that are made, and of which data are held out. Not --seed: runs that
@@ -71,7 +79,8 @@ class Command(TrainingOptions):
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
-    """Begin with the trunk of this run of pretrain-trunk or alphazero."""
+    """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo; of pictures the kind of
+    network is its own."""
 
     pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
 
@@ -93,6 +102,8 @@ class Command(TrainingOptions):
         TrainingOptions.__post_init__(self)
         if self.count < 10:
             raise ConfigError(f"--count must be at least 10, not {self.count}")
+        if self.minutes is not None and not 0 < self.minutes < 1e7:
+            raise ConfigError(f"--minutes must be a positive number, not {self.minutes}")
         if not 0 <= self.validation <= 0.5:
             raise ConfigError(f"--validation must be from 0 to 0.5, not {self.validation}")
         if not (self.image_size == 0 or 8 <= self.image_size <= 1024):
@@ -140,16 +151,17 @@ def _train(command: Command) -> RunDir:
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise
     from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.trainer import PretrainTrainer
-    from playout.agents.pretraining.trunk import begin_from, new_trunk
+    from playout.agents.pretraining.trunk import begin_from, new_trunk, without_channels
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
         _refuse_unused(command)
-    check_seed(command.seed)
     check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)
+    if command.resume is None:
+        command = _settled(command)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
@@ -160,18 +172,29 @@ def _train(command: Command) -> RunDir:
             count=command.count,
             image_size=command.image_size,
             seed=command.data_seed,
+            wrappers=command.wrappers,
+            env_options=command.env_options,
         )
     config = command.pretrain
     if command.resume is None:
         must_teach(split.train, config)
-    last = None if command.resume is None else RunDir.open(command.resume)
+    last, found = None if command.resume is None else RunDir.open(command.resume), digest(split)
+    if last is not None and last.config["digest"] != found:  # before --from-step moves anything
+        raise ConfigError(
+            f"{command.data} does not hold what {last.path} has learned from"
+            f"{read_otherwise(last.config)}"
+        )
     goes_on = last is not None and last.find() is not None
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
+
+    narrower = bool(config.sparsity) and config.pattern == CHANNELS
 
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
         if command.init and not goes_on:  # a checkpoint brings its own
             fresh[:] = begin_from(trunk, RunDir.open(command.init))
+        if narrower:
+            trunk = without_channels(trunk, config.sparsity)
         return PretrainTrainer(
             trunk,
             split,
@@ -185,9 +208,7 @@ def _train(command: Command) -> RunDir:
         )
 
     with device_errors(device):
-        tried = make(1)  # what does not fit is said before a folder is made
-    tried.close()
-    found = digest(split)
+        trainer = make(10**6)  # what does not fit is said before a folder is made
     if command.resume is None and ranks.rank() == 0:
         _tell_of_other_splits(command, found)
     run = open_run(
@@ -196,35 +217,33 @@ def _train(command: Command) -> RunDir:
         name=name,
         extra={
             "digest": found,
-            "network": tried.trunk.description(),
+            "network": trainer.trunk.description(),
             "game": _game(split),
             "classes": list(split.train.classes),
             "fresh": fresh,
         },
         may_change=("minutes",),
     )
-    if run.config["digest"] != found:
-        raise ConfigError(
-            f"{command.data} does not hold what {run.path} has learned from"
-            f"{read_otherwise(run.config)}"
-        )
-    if command.minutes is None:
-        total = max(1, round(config.epochs * tried.per_epoch))
-    else:
-        total = plan(
-            run,
-            minutes=command.minutes,
-            unit="steps",
-            measure=_Measure(make),
-            share=0.93,  # the rest is for evaluations and saving
-        )
-    with run.lock():
-        run.change_config(total_steps=total)
-    trainer = make(total)
-    if not command.quiet:
-        _print_plan(trainer, split, run.path)
-    updates = -(-total // trainer.steps_an_update)
+    left = "nothing was learned yet" if last is None else f"{run.path} is as it was"
     try:
+        with stop_at_once(left):
+            total = max(1, round(config.epochs * trainer.per_epoch))
+            if command.minutes is not None:
+                total = plan(
+                    run,
+                    minutes=command.minutes,
+                    unit="steps",
+                    measure=lambda: _some_steps(trainer),
+                    share=0.93,  # the rest is for evaluations and saving
+                )
+            if trainer.steps:  # it was measured by, and knows some of the data
+                trainer.close()
+                trainer = make(total)
+            trainer.total = total
+            _note_total(run, total)
+        if not command.quiet:
+            _print_plan(trainer, split, run.path)
+        updates = -(-total // trainer.steps_an_update)
         with device_errors(device):
             train(
                 trainer,
@@ -233,13 +252,47 @@ def _train(command: Command) -> RunDir:
                 eval_every=max(1, updates // EVALUATIONS),
                 console=not command.quiet,
             )
+    except BaseException:
+        if last is None:
+            run.discard_unused()
+        raise
     finally:
         trainer.close()
     return run
 
 
+def _note_total(run: RunDir, total: int) -> None:
+    """Stores how many steps are planned; what a run began with is no change of it."""
+    before = run.config.get("total_steps")
+    if before != total:
+        with run.lock():
+            store = run.complete_config if before is None else run.change_config
+            store(total_steps=total)
+
+
+def _settled(command: Command) -> Command:
+    """The command with what follows from the preset of its environment, and from --init."""
+    from playout.agents.pretraining.data.frames import OBSERVATIONS
+    from playout.agents.pretraining.data.sources import are_pictures, trust_typed
+    from playout.agents.pretraining.trunk import BOARDS, trunk_of
+
+    data, pretrain = command.data, command.pretrain
+    trust_typed(data)
+    wrappers, env_options = command.wrappers, command.env_options
+    if data.startswith(OBSERVATIONS):
+        known = preset(data.removeprefix(OBSERVATIONS))
+        wrappers = wrappers or tuple(known.get("wrappers", ()))
+        env_options = env_options or dict(known.get("env_options", {}))
+    if command.init and pretrain.network == "auto" and are_pictures(data):
+        begun = trunk_of(RunDir.open(command.init))
+        if not isinstance(begun.net, BOARDS):
+            pretrain = replace(pretrain, network=begun.network)
+    return replace(command, pretrain=pretrain, wrappers=wrappers, env_options=env_options)
+
+
 def _refuse_unused(command: Command) -> None:
     """Raises ConfigError for an option that would do nothing."""
+    from playout.agents.pretraining.data.frames import OBSERVATIONS
     from playout.agents.pretraining.data.sources import (
         are_made,
         are_pictures,
@@ -249,7 +302,10 @@ def _refuse_unused(command: Command) -> None:
 
     data, pretrain = command.data, command.pretrain
     pretrain.refuse_unused(pictures=are_pictures(data), begun=bool(command.init))
+    seen = data.startswith(OBSERVATIONS)
     for flag, given, why in (
+        ("wrappers", command.wrappers and not seen, f"but with {OBSERVATIONS}ENV"),
+        ("env-options", command.env_options and not seen, f"but with {OBSERVATIONS}ENV"),
         ("image-size", command.image_size and not takes_size(data),
          "but with a folder of pictures or frames"),
         ("count", command.count != COUNT and not are_made(data), "but with a game or frames"),
@@ -309,16 +365,11 @@ def _game(split: Split) -> str:
     return game_text(split.train.game) or str(split.train.game)
 
 
-class _Measure:
-    """Some updates of a trainer that is thrown away."""
-
-    def __init__(self, make: Any) -> None:
-        self.trainer: PretrainTrainer = make(10**6)
-
-    def __call__(self) -> int:
-        before = self.trainer.steps
-        self.trainer.update()
-        return self.trainer.steps - before
+def _some_steps(trainer: PretrainTrainer) -> int:
+    """Makes an update; how many steps that were."""
+    before = trainer.steps
+    trainer.update()
+    return trainer.steps - before
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:

@@ -86,7 +86,7 @@ def main(command: Command) -> int:
     check_device(command)
     import torch
     from playout.agents.alphazero.player import game_of
-    from playout.agents.alphazero.selfplay.actors.actor import Actor, must_be_one_game
+    from playout.agents.alphazero.selfplay.actors.actor import Actor
     from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
     from playout.agents.alphazero.selfplay.actors.networks import wait_for_run
     from playout.agents.runs.devices import device_errors, keep_freed_memory, resolve_device
@@ -103,7 +103,6 @@ def main(command: Command) -> int:
     run = wait_for_run(command.source, command.wait, say)
     game = game_of(run, command.game)
     config = stored_config(run.config["alphazero"], where=str(run.path / "run.json"))
-    must_be_one_game(config)
     folder = GamesFolder(command.into, run=run.id, where=run.path)
     actor = Actor(run, folder, game, config, settings, device=device, dtype=command.dtype, say=say)
     with stop_at_once("the games that were finished are published"), device_errors(device):

@@ -196,7 +196,9 @@ class ActorCritic(nn.Module, Policy):
     def answer(self, obs: Tree) -> tuple[Tensor, Tensor]:
         """Logits `[N, A]` of a Discrete action and values `[N]`, without a memory or a mask."""
         features, _ = self.policy_trunk.step(obs, None)
-        return self.head.out(features), self.value(obs)
+        compiled = self.compiled is not None
+        values = self.value(obs) if compiled else self._value(obs, features, None)[0]
+        return self.head.out(features), values
 
     def _value(self, obs: Tree, features: Tensor | None, state: Tree) -> tuple[Tensor, Any]:
         after = None

@@ -2,11 +2,12 @@
 
 A trunk is an encoder of pictures, or the network of a board game with its heads. `settle` says
 which network a run has before anything is made, and `Beginning.give` hands the weights over. Left
-out: runs of self-play by search, which begin with the same trunks (alphazero/settings.py).
+out: how runs of self-play by search begin with the same trunks (alphazero/settings.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -24,6 +25,20 @@ from playout.errors import ConfigError
 from torch import Tensor, nn
 
 DEFAULT_SIZE = "base"  # as pretrain-trunk has it
+
+
+def run_to_begin_with(path: str | os.PathLike[str]) -> RunDir:
+    """The run that `--init` names.
+
+    Raises:
+        ConfigError: Its kind has no trunk that could be begun with.
+    """
+    run = RunDir.open(path)
+    if run.kind not in ("pretrain-trunk", "alphazero"):
+        raise ConfigError(
+            f"--init takes a run of pretrain-trunk or alphazero; {path} is of kind {run.kind}"
+        )
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +62,7 @@ class Beginning:
         Raises:
             ConfigError: The run is of another kind, or its network is somebody's own.
         """
-        run = RunDir.open(path)
-        if run.kind not in ("pretrain-trunk", "alphazero"):
-            raise ConfigError(
-                f"--init takes a run of pretrain-trunk or alphazero; {path} is of kind {run.kind}"
-            )
-        _, state = run.load(only=("model", "network"))
+        _, state = run_to_begin_with(path).load(only=("model", "network"))
         found = cls(path, state["model"], state["network"])
         if found.of_board and found.network not in BOARD_NETWORKS:
             raise ConfigError(

@@ -126,7 +126,9 @@ def channels_last(space: spaces.Box) -> bool:
 
 
 class Convolutional(nn.Module):
-    """Convolutions over images and a linear layer; subclasses say which convolutions."""
+    """Convolutions over images and a linear layer; subclasses say which, and what to call them."""
+
+    name: str
 
     def __init__(self, space: spaces.Box, num_features: int) -> None:
         super().__init__()
@@ -148,6 +150,8 @@ class Convolutional(nn.Module):
 
 class Nature(Convolutional):
     """The convolutional network of Mnih et al. 2015, for screens of at least 36 by 36."""
+
+    name = "nature"
 
     def __init__(self, space: spaces.Box) -> None:
         if min(Images(space).shape[1:]) < 36:
@@ -179,7 +183,7 @@ class _Residual(nn.Module):
 class Impala(Convolutional):
     """The residual network of Espeholt et al. 2018 (16, 32, 32 channels), any image size."""
 
-    widths = (16, 32, 32)
+    name, widths = "impala", (16, 32, 32)
 
     def __init__(self, space: spaces.Box) -> None:
         super().__init__(space, 256)
@@ -197,17 +201,19 @@ class Impala(Convolutional):
 class WideImpala(Impala):
     """The same with twice the channels."""
 
-    widths = (32, 64, 64)
+    name, widths = "impala-2x", (32, 64, 64)
 
 
 class WidestImpala(Impala):
     """The same with four times the channels."""
 
-    widths = (64, 128, 128)
+    name, widths = "impala-4x", (64, 128, 128)
 
 
 class Grid(Convolutional):
     """Two 3 by 3 convolutions and a linear layer: boards and small grids."""
+
+    name = "grid"
 
     def __init__(self, space: spaces.Box) -> None:
         super().__init__(space, 128)
@@ -281,7 +287,8 @@ class Stack(Convolutional):
             if key not in _STACK:
                 known = ", ".join(_STACK)
                 raise ConfigError(f"a stack has no option {key!r}; it takes {known}")
-        self.options = options = {**_STACK, **given}
+        self.name, self.options = text, {**_STACK, **given}
+        options = self.options
         for key, allowed in (("norm", NORMS), ("init", INITS)):
             if options[key] not in allowed:
                 raise ConfigError(f"a stack's {key} is one of {', '.join(allowed)}")
@@ -322,11 +329,7 @@ class Combined(nn.Module):
 
 
 _IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
-    "nature": Nature,
-    "impala": Impala,
-    "impala-2x": WideImpala,
-    "impala-4x": WidestImpala,
-    "grid": Grid,
+    one.name: one for one in (Nature, Impala, WideImpala, WidestImpala, Grid)
 }
 
 

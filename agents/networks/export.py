@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,15 +20,16 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork
+from playout.agents.networks.boards.smaller.held import plain_copy
 from playout.agents.networks.distributions import Categorical
+from playout.agents.runs.checkpoint import tensor_file
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.errors import ConfigError, DataError, RunError
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,20 +61,27 @@ class Exportable(Protocol):
 
 
 class ExportedBoard(nn.Module):
-    """Observations [N, C, H, W] to policy logits [N, A] and values."""
+    """Observations [N, C, H, W] to policy logits [N, A] and values.
 
-    def __init__(self, net: BoardNetwork) -> None:
+    Args:
+        net: the network; where it holds codes, the numbers that they stand for are exported.
+        answers: a copy of it that answers instead, see `BoardNetwork.inference_copy`.
+    """
+
+    def __init__(self, net: BoardNetwork, answers: InferenceNetwork | None = None) -> None:
         super().__init__()
-        self.net = net
+        assert isinstance(net, nn.Module)
+        self.net = plain_copy(net) if answers is None else answers
+        self.shape = net.config.obs_shape
         self.input_names, self.output_names = ["obs"], ["logits", "values"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits and values."""
-        return self.net(inputs[0])
+        return self.net(inputs[0])  # type: ignore[no-any-return]
 
     def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
         """Random boards."""
-        shape = (rows, *self.net.config.obs_shape)
+        shape = (rows, *self.shape)
         return [torch.from_numpy(np.random.default_rng(seed).integers(0, 2, shape)).float()]
 
 
@@ -180,8 +188,12 @@ class ExportedPolicy(nn.Module):
         return inputs
 
 
-def write_onnx(network: Exportable, path: Path) -> None:
-    """Writes the network as ONNX; RunError if the extra "export" is not installed."""
+def write_onnx(network: Exportable, path: Path, about: Mapping[str, str] | None = None) -> None:
+    """Writes the network as ONNX, with what is told of it as metadata.
+
+    Raises:
+        RunError: The extra "export" is not installed.
+    """
     if find_spec("onnxscript") is None:
         raise RunError(f"ONNX export needs more packages: {_INSTALL}")
     module = network
@@ -208,6 +220,7 @@ def write_onnx(network: Exportable, path: Path) -> None:
             verbose=False,
         )
         assert program is not None
+        program.model.metadata_props.update(about or {})
         program.save(str(path))
 
 
@@ -245,7 +258,7 @@ def check_onnx(network: Exportable, path: Path) -> float:
 def export_network(
     run: RunDir,
     options: ExportOptions,
-    network: nn.Module,
+    weights: Mapping[str, Tensor],
     wrapper: Callable[[], Exportable],
     *,
     stem: str,
@@ -256,12 +269,12 @@ def export_network(
     Args:
         run: The run.
         options: What to write and where; without a format it is ONNX if that can be written.
-        network: The weights.
+        weights: By name, for safetensors.
         wrapper: Makes the function for ONNX; ConfigError if the network cannot be one.
         stem: What a file inside the run is called, before its ending.
-        about: What a safetensors file tells of the network.
+        about: What the file tells of the network as metadata.
     """
-    if options.format in ("hf", "peft"):
+    if options.format in ("hf", "peft", "run"):
         raise ConfigError(
             f"a run of kind {run.kind} is exported as onnx or safetensors, not {options.format}"
         )
@@ -271,27 +284,37 @@ def export_network(
     path = options.out
     if path is None:
         path = run.path / f"{stem}.{'onnx' if onnx else 'safetensors'}"
-    must_be_writable(path)
-    aside = path.with_name(f".{path.name}.tmp")  # a file of that name is whole and has been checked
-    try:
+    with whole_file(path) as aside:
         if onnx:
             exportable = wrapper()
-            write_onnx(exportable, aside)
+            write_onnx(exportable, aside, about)
             text = "ONNX"
             if options.check:
                 worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
         else:
-            weights = {name: x.contiguous() for name, x in network.state_dict().items()}
-            aside.write_bytes(safetensors_bytes(weights, metadata=dict(about)))
+            tensor_file.save(aside, weights, about)
             text = f"safetensors{reason}"
+    print(f"wrote {path} ({text})")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place beside a file, which takes the file's name when all was written and checked there.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    must_be_writable(path)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        yield aside
         os.replace(aside, path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {describe(error)}; choose another --out") from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-    print(f"wrote {path} ({text})")
 
 
 def _onnx_possible(wrapper: Callable[[], Exportable]) -> tuple[bool, str]:

@@ -124,6 +124,15 @@ class TrainablePolicy(Protocol):
     def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities of the batch's actions, entropies and values, like `logprobs`."""
 
+    def spare_parts(self, own: int) -> Sequence[Minibatch]:
+        """Hook: what a rank evaluates in a gradient step beside its `own` parts of a minibatch.
+
+        Every rank asks before each step, and differentiates the answer with a gradient of zero.
+        There is one where a pass needs all ranks, such as one through weights that are cut over
+        them, and another rank has more parts.
+        """
+        return ()
+
     def backward(
         self,
         outputs: Outputs,

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import MLP, build_encoder
 from playout.agents.networks.policy import Minibatch, Outputs, Tree
-from playout.agents.networks.precision import lowered
+from playout.agents.networks.precision.lowered import lowered
 from playout.agents.networks.recurrent import Core
 from playout.errors import ConfigError
 from playout.own_code import load_object

@@ -4,13 +4,13 @@ Stands where an Adam stands, for optimisers that share the parameters among them
 for the matrices between hidden layers beside Adam for all else, or weights that take shorter steps
 than others. Muon's iteration stays in float32: rounded to bfloat16, the small products of a
 gradient of low rank have negative eigenvalues, which it blows up. On a device every step waits for
-the norm. Left out: weights that are cut over ranks.
+the norm. Weights that are cut over ranks are Adam's alone (sharded_adam.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from playout.agents.optim.device_adam import AnyAdam, make_adam
 from playout.agents.optim.flat import add_together
 from playout.agents.optim.muon import Muon
 from playout.agents.optim.names import check_optimizer
+from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
 from playout.errors import ConfigError, DivergedError
 from torch import Tensor
 
@@ -159,13 +160,18 @@ def make_optimizer(
 
     Raises:
         ConfigError: an unknown name, nothing that learns, parameters of several types or on several
-            devices, or nothing that muon could move.
+            devices, nothing that muon could move, or another optimiser than adam for parameters
+            that are cut over ranks.
     """
     check_optimizer(name)
     named = learned_parameters(net)
     learned = unique_parameters(named.values())
+    cut = bool(learned) and is_cut(learned[0])
+    if cut and name != "adam":
+        raise ConfigError(f"--optimizer {name} moves whole weights: leave out --shard")
     if name == "adam" and (share == 1 or named.keys().isdisjoint(slow)):
-        return make_adam(learned, lr=lr, betas=betas, eps=eps)
+        make_one: Callable[..., AnyAdam] = ShardedAdam if cut else make_adam
+        return make_one(learned, lr=lr, betas=betas, eps=eps)
     settings: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
     make = partial(make_optimizers, name=name, inner=inner, **settings)
     parts = optimizers_by_rate(named, make, slow=slow, share=share)

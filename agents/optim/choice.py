@@ -102,7 +102,10 @@ def load_states(optimizers: Sequence[Optimizer], stored: Sequence[Mapping[str, A
     """
     mine = [optimizer.state_dict() for optimizer in optimizers]
     if list(map(_shapes, mine)) != list(map(_shapes, stored)):
-        raise CheckpointError("the checkpoint holds the state of other optimisers or other weights")
+        raise CheckpointError(
+            "the checkpoint holds the state of other optimisers or other weights: what it has "
+            "learned can be used, but training needs a new run"
+        )
     for optimizer, state in zip(optimizers, stored, strict=True):
         optimizer.load_state_dict(dict(state))
 

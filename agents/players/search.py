@@ -118,7 +118,7 @@ class SearchPlayer(RunPlayer):
             allowed: Bool [A] or [B, A], the moves to choose among, for which trees begin anew; by
                 default all legal ones.
             watch: Asked between steps whether to stop there; it is given what tells the result so
-                far.
+                far. Not asked where information is hidden.
         """
         if self.config is None:
             raise ConfigError(f"{self.name} plays its bare policy and does not search")
@@ -127,9 +127,10 @@ class SearchPlayer(RunPlayer):
         if self.game.hidden:
             self._calls += 1
             seed = self.seed ^ (self._calls << 32)
+            budget = self.config.num_simulations if num_simulations is None else num_simulations
             return search_drawn(
                 states,
-                self.config,
+                replace(self.config, num_simulations=budget),
                 self.evaluator,
                 seed=seed,
                 temperature=self.temperature,

@@ -14,10 +14,35 @@ from typing import Annotated, Any, Literal, TypeVar
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.config import from_dict, nearest, read_presets, to_dict
+from playout.envs.game_text import read
 from playout.errors import ConfigError
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 T = TypeVar("T")
+
+
+def _keywords(words: list[str]) -> dict[str, Any]:
+    """The keyword arguments that KEY VALUE KEY VALUE ... says."""
+    if len(words) % 2:
+        raise ConfigError(f"--env-options are pairs of KEY VALUE, and {words[-1]!r} has no value")
+    found: dict[str, Any] = {}
+    for key, value in zip(words[::2], words[1::2], strict=True):
+        found |= read(f"options({key}={value})")[1]
+    return found
+
+
+EnvOptions = Annotated[
+    dict[str, Any],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[KEY VALUE ...]",
+        instance_from_str=_keywords,
+        is_instance=lambda given: isinstance(given, dict),
+        str_from_instance=lambda given: [str(x) for pair in given.items() for x in pair],
+    ),
+]
+"""Keyword arguments of an environment; values are numbers, true, false, none, text or tuples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +130,9 @@ class CollectConfig:
     sequence_length: int = 0
     """Recurrent: backpropagate through so many steps (divides num_steps); 0: all of them."""
     wrappers: tuple[str, ...] = ()
-    """Around each environment: atari, clip_reward, frame_stack:4, rescale_action."""
-    env_options: dict[str, Any] = field(default_factory=dict)
+    """Around each environment: atari, clip_reward, frame_stack:4, rescale_action; grey:64 or
+    pixels:64 show what is rendered, of that size, in place of what is observed."""
+    env_options: EnvOptions = field(default_factory=dict)
     """Keyword arguments of the environment."""
     latest_share: float = 0.5
     """Self-play: part of the games that is played against the learner itself, not its past."""

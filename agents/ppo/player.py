@@ -17,7 +17,6 @@ from playout.agents.networks.policy import Policy, Tree, draw_ahead, map_tree
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import device_of
 from playout.agents.ppo.trainer import choose_threads, compute_dtype
-from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.devices import device_errors, nests_to_device, resolve_device
 from playout.agents.runs.directory import RunDir
@@ -244,20 +243,6 @@ def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
     return array
 
 
-def find_checkpoint(run: RunDir, which: str | int) -> Checkpoint:
-    """The checkpoint called "best", "latest" or by its number (also as text)."""
-    if isinstance(which, str) and which.isdigit():
-        which = int(which)
-    if not isinstance(which, int) and which not in ("best", "latest"):
-        raise ConfigError(f'a checkpoint is "best", "latest" or a number, not {which!r}')
-    found = run.find(which)  # type: ignore[arg-type]
-    if found is None and which == "best":
-        found = run.find("latest")
-    if found is None:
-        raise RunError(f"{run.path} has no checkpoint {which!r}")
-    return found
-
-
 def learned_source(run: RunDir, given: object | None = None) -> Source:
     """What the run has learned.
 
@@ -300,8 +285,7 @@ def load(
         which: "best", "latest" or a number; without an evaluation the latest is the best.
         machine: Where the network computes.
     """
-    checkpoint = find_checkpoint(run, which)
-    _, state = run.load(checkpoint.step, only=("model", "normalizer", "spaces"))
+    _, state = run.load(which, only=("model", "normalizer", "spaces"))
     config = from_dict(NetworkConfig, run.config.get("network", {}), where=f"{run.path}: network")
     if ":" in config.network:
         trust(config.network, run.path)

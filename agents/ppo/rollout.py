@@ -39,8 +39,6 @@ class Order:
     """int64 [N], places (row * T + t) of steps or numbers of rows."""
     bounds: Sequence[int]
     """[M + 1], where this rank's parts of the M minibatches begin and end."""
-    all_bounds: Sequence[int]
-    """[M + 1], where the minibatches of all ranks do."""
 
 
 @dataclass(slots=True)
@@ -149,7 +147,7 @@ class Rollout:
             orders, parts = zip(*drawn, strict=True)
             drawn = zip(to_device(torch.stack(orders), device).unbind(), parts, strict=True)
         for order, ends in drawn:
-            yield Order(order if chosen is None else chosen[order], ends, bounds)
+            yield Order(order if chosen is None else chosen[order], ends)
 
     def minibatches(
         self,

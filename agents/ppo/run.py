@@ -19,6 +19,7 @@ from playout.agents.ppo.watching import watch
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import make_environments
@@ -114,12 +115,13 @@ def plot_run(run: RunDir) -> Path:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").open(encoding="utf-8")]
+    lines = list(read_rows(run.path))
     for key, label, style in (
         ("rollout/ep_rew_mean", "training, sampled actions", "-"),
         ("eval/mean_reward", "evaluation, deterministic", "o-"),
     ):
-        points = [(entry["time/total_timesteps"], entry[key]) for entry in lines if key in entry]
+        measured = [entry for entry in lines if entry.get(key) is not None]
+        points = [(entry["time/total_timesteps"], entry[key]) for entry in measured]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label)
     axes.set_xlabel("environment steps")
@@ -149,14 +151,13 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
                 "file could not hold"
             )
         net = policy.net
-        assert isinstance(net, nn.Module)
         about["network"] = json.dumps(net.config.to_dict())
         board = partial(ExportedBoard, net)
-        export_network(run, options, net, board, stem="policy", about=about)
+        export_network(run, options, net.state_dict(), board, stem="policy", about=about)
         return
     assert isinstance(policy, nn.Module)
     wrapper = partial(ExportedPolicy, policy, space, normalizer)
-    export_network(run, options, policy, wrapper, stem="policy", about=about)
+    export_network(run, options, policy.state_dict(), wrapper, stem="policy", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol

@@ -131,12 +131,14 @@ def _opened(run: RunDir, source: Source) -> tuple[Environments | AECGames, Scree
 
 def _makers(run: RunDir, source: Source, mode: str) -> list[Callable[[], Any]]:
     """Ways to make one environment that shows itself in a mode."""
-    plain = dict(collect_config(run).env_options)
+    collect = collect_config(run)
+    plain = dict(collect.env_options)
     if source.kind == "vector" and takes(source.make, "num_envs"):
         plain["num_envs"] = 1
     shown = {**plain, "render_mode": mode}
     if source.kind == "id":
-        twin = native_twin(source.text) if run.config.get("native", True) else None
+        native = run.config.get("native", True) and not collect.wrappers
+        twin = native_twin(source.text) if native else None
         names = dict.fromkeys((twin or source.text, source.text))
         return [partial(make_single, name, shown) for name in names]
     # One that takes no render mode may have chosen it by itself.

@@ -1,1 +1,1 @@
-"""Networks that learn before reinforcement: from labels."""
+"""Networks that learn before reinforcement: from labels or without any."""

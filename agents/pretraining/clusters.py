@@ -40,11 +40,14 @@ def _sklearn() -> Any:
     return sklearn
 
 
-def standardised(found: Features) -> Features:
-    """Every column with mean 0 and deviation 1; constant ones with 0."""
-    deviation = found.std(0)
+def standardised(found: Features, *others: Features) -> list[Features]:
+    """All with the scales that give each column of the first mean 0 and deviation 1.
+
+    Constant columns become 0.
+    """
+    mean, deviation = found.mean(0), found.std(0)
     scale = np.where(deviation > 1e-6, deviation, 1.0)
-    return ((found - found.mean(0)) / scale).astype(np.float32)
+    return [((x - mean) / scale).astype(np.float32) for x in (found, *others)]
 
 
 def cluster_scores(
@@ -65,7 +68,7 @@ def cluster_scores(
     Raises:
         ConfigError: scikit-learn is missing.
     """
-    library, x = _sklearn(), standardised(found)
+    library, (x,) = _sklearn(), standardised(found)
     places = library.cluster.KMeans(num_classes, n_init=3, random_state=seed).fit_predict(x)
     return {**_compared(library, x, places, labels), "dbscan": _dbscan(library, x, labels)}
 
@@ -133,7 +136,7 @@ def maps(
     """
     library = _sklearn()
     rows = _mapped(len(found))
-    x, y = standardised(found)[rows], labels[rows]
+    x, y = standardised(found)[0][rows], labels[rows]
     pca = library.decomposition.PCA(2, random_state=seed)
     planes = {"pca": pca.fit_transform(x)}
     near = max(2.0, min(30.0, (len(x) - 1) / 4))

@@ -21,6 +21,9 @@ OBJECTIVES = (
     "next",
 )
 
+CHANNELS = "channels"
+"""The pattern that removes instead of setting to zero."""
+
 _AUGMENTATIONS = ("augment.shift", "augment.flip", "augment.erase", "augment.symmetries")
 _LABELS_ALONE = ("loss", "label_smoothing", "mixup", "balance")
 _OF = {
@@ -70,9 +73,10 @@ class PretrainConfig:
     labels: float = 1.0
     """Share of the labels to learn from, of supervised."""
     balance: bool = False
-    """Weigh classes by how rare they are, of supervised."""
+    """Weigh classes by how rare they are, of supervised; of positions outcomes, beside moves."""
     loss: str = "cross_entropy"
-    """cross_entropy or mse, of supervised pictures."""
+    """cross_entropy, mse, mae (bears wrong labels) or focal (for rare classes), of supervised; of
+    positions that of the outcome, beside the cross entropy of moves."""
     label_smoothing: float = 0.0
     """Share of a label spread over all classes, of supervised; of positions, of what is to be
     played over all moves, and of the outcome towards a draw."""
@@ -85,9 +89,11 @@ class PretrainConfig:
     label_weight: float = 0.1
     """Of the labels beside a teacher's classes."""
     sparsity: float = 0.0
-    """Share of the trunk's weights that are set to zero before the first step and stay there."""
+    """Share of the trunk's weights that go before the first step."""
     pattern: str = "unstructured"
-    """Which: the smallest of a layer (unstructured), or two of every four (2:4)."""
+    """Which: the smallest of a layer (unstructured) or two of every four (2:4) become zero and stay
+    there; of a board's network from --init whole channels inside its blocks are removed (channels),
+    and it is smaller and faster for it."""
     dropout: float = 0.0
     """Before the head, of supervised pictures."""
     latent: int = 32
@@ -133,6 +139,10 @@ class PretrainConfig:
             pictures: whether the data are pictures; else positions of a game.
             begun: whether the trunk is one of an earlier run.
         """
+        if self.pattern == CHANNELS and self.sparsity and (pictures or not begun):
+            raise ConfigError(
+                f"--pattern {CHANNELS} removes channels of a board network that --init names"
+            )
         plain = PretrainConfig()
         why: dict[str, str] = {}
         if not begun:
@@ -150,8 +160,7 @@ class PretrainConfig:
         if pictures:
             why |= dict.fromkeys(("size", of_positions), "with pictures")
         else:
-            alone = set(_LABELS_ALONE) - {"label_smoothing"}
-            why |= dict.fromkeys((*alone, "dropout", *of_pictures), "with positions")
+            why |= dict.fromkeys(("mixup", "dropout", *of_pictures), "with positions")
         if self.objective == "vae":
             why |= dict.fromkeys(_AUGMENTATIONS, "with --objective vae")
         if self.pairs == "vicreg":

@@ -2,23 +2,24 @@
 
 A linear probe is multinomial logistic regression on standardised features, its penalty chosen on a
 part of the training rows; neighbours vote by cosine; clusters and maps without labels are
-clusters.py's. Features of raw pixels are the yardstick of each.
+clusters.py's. The pixels themselves are the yardstick of each, read in the same way.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.networks.precision import lowered
+from playout.agents.networks.precision.lowered import lowered
 from playout.agents.pretraining.clusters import NEIGHBOURS as DENSE
-from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps
+from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps, standardised
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
     Dataset,
@@ -43,6 +44,9 @@ MAX_ROWS = 20_000
 MAX_CLUSTERED = 5000
 """Held-out pictures among which clusters are looked for."""
 
+MAX_PIXELS = 3072
+"""Numbers of a picture that readers of pixels see at most, those of 32 x 32 in colour."""
+
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NEIGHBOURS = 5
 
@@ -65,14 +69,18 @@ def features(
 
 
 def raw(data: Dataset, rows: Rows) -> Features:
-    """float32 [B, C * H * W]: the pictures themselves."""
-    return data.images(rows).reshape(len(rows), -1)
-
-
-def _standard(train: Features, *others: Features) -> list[Features]:
-    mean, deviation = train.mean(0), train.std(0)
-    scale = np.where(deviation > 1e-6, deviation, 1.0)
-    return [((x - mean) / scale).astype(np.float32) for x in (train, *others)]
+    """float32 [B, C * h * w]: the pictures themselves, large ones as means of squares."""
+    channels, height, width = data.shape
+    side = math.ceil(math.sqrt(channels * height * width / MAX_PIXELS))
+    if side < 2:
+        return data.images(rows).reshape(len(rows), -1)
+    h, w = height // side, width // side
+    found = np.empty((len(rows), channels * h * w), np.float32)
+    for start in range(0, len(rows), 256):  # whole pictures may be large
+        part = data.images(rows[start : start + 256])[:, :, : h * side, : w * side]
+        means = part.reshape(-1, channels, h, side, w, side).mean(axis=(3, 5))
+        found[start : start + 256] = means.reshape(len(part), -1)
+    return found
 
 
 def fit_linear(
@@ -104,7 +112,7 @@ def linear_accuracy(
     train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int, *, seed: int
 ) -> float:
     """Share of right classes on the held-out features."""
-    x, t = _standard(train, test)
+    x, t = standardised(train, test)
     order = np.random.default_rng([seed, 46]).permutation(len(x))
     fifth = len(x) // 5
     best, chosen = -1.0, PENALTIES[1]
@@ -123,7 +131,9 @@ def neighbour_accuracy(
     train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int
 ) -> float:
     """Share of held-out features whose nearest NEIGHBOURS by cosine vote for the right class."""
-    x, t = (functional.normalize(torch.from_numpy(part), dim=1) for part in _standard(train, test))
+    x, t = (
+        functional.normalize(torch.from_numpy(part), dim=1) for part in standardised(train, test)
+    )
     y, right = torch.from_numpy(labels), 0
     k = min(NEIGHBOURS, len(x))
     for start in range(0, len(t), 512):
@@ -150,6 +160,7 @@ def probe(
     dtype: torch.dtype = torch.float32,
     epochs: float = 5.0,
     picture: Path | None = None,
+    pixels: bool = True,
 ) -> dict[str, Any]:
     """What a reader makes of the trunk, by the share of labels that it sees.
 
@@ -162,10 +173,12 @@ def probe(
         dtype: of the trunk's products.
         epochs: of fine-tuning on all labels; fewer labels get more, up to ten times as many.
         picture: of clusters, where maps are drawn (PNG); None leaves maps out, which take longest.
+        pixels: whether linear and neighbours read raw input too.
 
     Returns:
-        `rows` with accuracy and interval a share; of clusters, `trunk` and `pixels` with the scores
-        of `cluster_scores`, and with a picture `maps`.
+        `rows` with accuracy and interval a share, of `linear` and `neighbours` also `pixels`, such
+        rows of raw input; of clusters, `trunk` and `pixels` with the scores of `cluster_scores`,
+        and with a picture `maps`.
 
     Raises:
         DataError: the data has no labels, or too few for clusters. ConfigError: an unknown kind.
@@ -173,10 +186,9 @@ def probe(
     if kind not in PROBES:
         raise ConfigError(f"unknown probe {kind!r}; known are {', '.join(PROBES)}")
     data.must_have_labels()
-    train, test = data.train, data.test
-    held = np.flatnonzero(test.labels >= 0)
-    wanted, classes = test.labels[held], len(train.classes)
     if kind == "clusters":
+        train, test = data.train, data.test
+        held, classes = np.flatnonzero(test.labels >= 0), len(train.classes)
         if len(held) <= max(classes, DENSE):
             raise DataError(
                 f"{len(held)} held-out pictures with labels are too few to look for clusters: it "
@@ -192,30 +204,45 @@ def probe(
             for k, found in drawn.items():
                 scored[k]["maps"] = {method: measures for method, (_, measures) in found.items()}
         return {"probe": kind, **scored}
-    chosen = [labelled_rows(train, share, seed=seed) for share in shares]
     if kind == "finetune":
         found_rows = [
-            _finetune(trunk, data, share, len(rows), seed=seed, dtype=dtype, epochs=epochs)
-            for share, rows in zip(shares, chosen, strict=True)
+            _finetune(trunk, data, share, seed=seed, dtype=dtype, epochs=epochs) for share in shares
         ]
         return {"probe": kind, "rows": found_rows}
-    tested, rows = features(trunk, test, held, dtype=dtype), []
-    for share, picked in zip(shares, chosen, strict=True):
-        picked = some_rows(picked, MAX_ROWS, seed=seed)
-        seen, labels = features(trunk, train, picked, dtype=dtype), train.labels[picked]
+    see = partial(features, trunk, dtype=dtype)
+    read: dict[str, Any] = {"rows": _read(see, data, kind, shares, seed=seed)}
+    if pixels:
+        read["pixels"] = _read(raw, data, kind, shares, seed=seed)
+    return {"probe": kind, **read}
+
+
+def _read(
+    see: Callable[[Dataset, Rows], Features],
+    data: Split,
+    kind: str,
+    shares: Sequence[float],
+    *,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The rows of a linear reader, or of neighbours, of what `see` makes of pictures."""
+    train, test, classes = data.train, data.test, len(data.train.classes)
+    held = np.flatnonzero(test.labels >= 0)
+    tested, wanted, rows = see(test, held), test.labels[held], []
+    for share in shares:
+        picked = some_rows(labelled_rows(train, share, seed=seed), MAX_ROWS, seed=seed)
+        seen, labels = see(train, picked), train.labels[picked]
         if kind == "linear":
             accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
         else:
             accuracy = neighbour_accuracy(seen, labels, tested, wanted, classes)
         rows.append(_row(share, len(picked), accuracy, independent(test, held)))
-    return {"probe": kind, "rows": rows}
+    return rows
 
 
 def _finetune(
     trunk: Trunk,
     data: Split,
     share: float,
-    count: int,
     *,
     seed: int,
     dtype: torch.dtype,
@@ -224,6 +251,7 @@ def _finetune(
     """Supervised training of a copy of the whole trunk on a share of the labels."""
     import copy
 
+    count = len(labelled_rows(data.train, share, seed=seed))
     passes = epochs * min(10.0, 1 / math.sqrt(share))
     config = dataclasses.replace(PretrainConfig(), labels=share, batch=64 if count < 5000 else 256)
     steps = max(50, round(passes * count / config.batch))

@@ -2,7 +2,8 @@
 
 By magnitude over each matrix (Han et al. 2015), or two of every four neighbours (the pattern that
 some cards multiply twice as fast, Mishra et al. 2021). Masks follow from the weights that training
-begins with, so that a resumed run has the same ones. Left out: removing whole channels.
+begins with, so that a resumed run has the same ones. Left out: removing whole channels, which makes
+another network (networks/boards/smaller/narrowed.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from playout.agents.pretraining.config import CHANNELS
 from playout.errors import ConfigError
 from torch import Tensor, nn
 
@@ -55,7 +57,8 @@ class Pruning:
         self, net: nn.Module, share: float, pattern: str, *, skip: Collection[str] = ()
     ) -> None:
         if pattern not in PATTERNS:
-            raise ConfigError(f"unknown pattern {pattern!r}; known are {', '.join(PATTERNS)}")
+            known = ", ".join((*PATTERNS, CHANNELS))
+            raise ConfigError(f"unknown pattern {pattern!r}; known are {known}")
         if not 0 < share < 1 or (pattern == "2:4" and share != 0.5):
             raise ConfigError(
                 f"--sparsity {share:g}: choose above 0 and below 1, and 0.5 for the pattern 2:4"

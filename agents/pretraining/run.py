@@ -1,14 +1,13 @@
-"""What can be done with a run of pretraining (runs/kinds.py): features, probes, pictures, export.
+"""What can be done with a run of pretraining (runs/kinds.py): features, classes, pictures, export.
 
-`evaluate` measures the objective on held-out data, or reads the trunk by a probe (probes.py). What
-a run learned is begun from by `--init` of other commands. A network that imitates
-moves plays like one of self-play; of the others `play` shows what they draw.
+`evaluate` measures the objective on held-out data. What a run learned is begun from by `--init` of
+other commands. A network that imitates moves plays like one of self-play; of the others `play`
+shows what they draw. Left out: probes, which read other kinds of runs as well (evaluation.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from playout.agents.alphazero.player import (
     network_of,
     player_of,
 )
+from playout.agents.alphazero.run import export_board
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
@@ -32,9 +32,8 @@ from playout.agents.pretraining.data.sources import load as load_data
 from playout.agents.pretraining.objectives.labels import Classes
 from playout.agents.pretraining.objectives.reconstruction import Autoencoder, Masked
 from playout.agents.pretraining.pictures import draw_reconstructions
-from playout.agents.pretraining.probes import SHARES, probe
 from playout.agents.pretraining.trainer import PretrainTrainer
-from playout.agents.pretraining.trunk import Trunk, restore_trunk
+from playout.agents.pretraining.trunk import Trunk, learned_trunk, restore_trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.devices import resolve_device, resolve_dtype, to_device
@@ -42,7 +41,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
-from playout.errors import CheckpointError, DataError, RunError
+from playout.errors import CheckpointError, ConfigError, DataError, RunError
 from torch import Tensor, nn
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
@@ -92,10 +91,9 @@ def load(
 ) -> TrunkPlayer:
     """The trunk of a checkpoint, with the heads of classes that it has learned."""
     step, state = run.load(which, only=("model", "network", "objective"))
-    trunk = restore_trunk(state["network"], run.path)
+    trunk = learned_trunk(state, run.path)
     classes, heads = (), None
     try:
-        trunk.net.load_state_dict(state["model"])
         if run.config["pretrain"]["objective"] == "supervised" and not run.config["game"]:
             count = len(state["objective"]["head.1.bias"])
             classes = tuple(run.config.get("classes") or map(str, range(count)))
@@ -141,6 +139,8 @@ def data_of(run: RunDir) -> Split:
         count=config["count"],
         image_size=config["image_size"],
         seed=config.get("data_seed", config["seed"]),  # earlier versions had one seed
+        wrappers=config.get("wrappers", ()),
+        env_options=config.get("env_options"),
     )
     if digest(split) != config["digest"]:
         raise DataError(
@@ -171,45 +171,27 @@ def _trainer(
 
 
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
-    """The objective on held-out data, a probe's table, or the classes of given pictures."""
+    """The objective on held-out data, or the classes of given pictures."""
     if options.pictures:
         return {"pictures": _told(run, options)}
-    data = data_of(run)
-    if not options.probe:
-        trainer = _trainer(run, options.which, data, options)
-        test = trainer.data.test  # with the run's own augmentation
-        rows = trainer.measurable(test)
-        try:
-            measured = trainer.measure(test, rows)
-        finally:
-            trainer.close()
-        print(f"{len(rows):,} held-out pictures of {test.name}")
-        found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
-        found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
-        for name, value in measured.items():
-            print(f"{name:16} {value:.4f}")
-        if trainer.objective.needs_labels:
-            count = independent(test, rows)
-            low, high = share_interval(measured["accuracy"] * count, count)
-            print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
-            found["interval"] = [low, high]
-        return found
-    trunk = load(run, options.which, machine=options).trunk
-    picture = run.path / "clusters.png" if options.probe == "clusters" else None
-    found = probe(trunk, data, options.probe, shares=SHARES, seed=options.seed, picture=picture)
-    if "rows" in found:
-        print(f"{options.probe} probe of {run.path}, held-out pictures")
-        for row in found["rows"]:
-            low, high = row["interval"]
-            print(
-                f"  {100 * row['labels']:5.0f} % of labels ({row['pictures']:6,} pictures): "
-                f"{100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
-            )
-    else:
-        for what in ("trunk", "pixels"):
-            _print_clusters(what, found[what])
-        print(f"wrote {picture}")
-    return {"data": run.config["data"], "objective": run.config["pretrain"]["objective"], **found}
+    trainer = _trainer(run, options.which, data_of(run), options)
+    test = trainer.data.test  # with the run's own augmentation
+    rows = trainer.measurable(test)
+    try:
+        measured = trainer.measure(test, rows)
+    finally:
+        trainer.close()
+    print(f"{len(rows):,} held-out pictures of {test.name}")
+    found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
+    found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
+    for name, value in measured.items():
+        print(f"{name:16} {value:.4f}")
+    if trainer.objective.needs_labels:
+        count = independent(test, rows)
+        low, high = share_interval(measured["accuracy"] * count, count)
+        print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
+        found["interval"] = [low, high]
+    return found
 
 
 def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
@@ -231,24 +213,6 @@ def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
             named = dict(zip(player.classes, map(float, shares), strict=True))
             told.append({"file": str(paths[row]), "class": name, "probabilities": named})
     return told
-
-
-def _print_clusters(what: str, found: Mapping[str, Any]) -> None:
-    """What clusters and maps of some features say of the classes."""
-    kinds = [("k-means", found)]
-    if found["dbscan"]:
-        clusters, noise = found["dbscan"]["clusters"], 100 * found["dbscan"]["noise"]
-        kinds.append((f"DBSCAN ({clusters} clusters, {noise:.0f} % noise)", found["dbscan"]))
-    for name, row in kinds:
-        print(
-            f"  {what}, {name}: ARI {row['ari']:.3f}, NMI {row['nmi']:.3f}, "
-            f"silhouette {row['silhouette']:.3f}"
-        )
-    for name, row in found.get("maps", {}).items():
-        print(
-            f"  {what}, map by {name}: trustworthiness {row['trustworthiness']:.3f}, "
-            f"silhouette of the classes {row['silhouette']:.3f}"
-        )
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
@@ -278,16 +242,24 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
 
 class ExportedTrunk(nn.Module):
-    """Pictures [N, C, H, W] in [0, 1] to features [N, num_features]."""
+    """Pictures [N, C, H, W] in [0, 1] to features [N, num_features] and logits of classes [N, K].
 
-    def __init__(self, trunk: Trunk) -> None:
+    Args:
+        trunk: what gives features.
+        heads: of classes, if it has learned any; without, there are no logits.
+    """
+
+    def __init__(self, trunk: Trunk, heads: Classes | None = None) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.heads = trunk, heads
         self.input_names, self.output_names = ["images"], ["features"]
+        if heads is not None:
+            self.output_names += ["logits"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Features."""
-        return (self.trunk.vector(inputs[0]),)
+        """Features, and logits where there are heads."""
+        features = self.trunk.vector(inputs[0])
+        return (features,) if self.heads is None else (features, self.heads.head(features))
 
     def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
         """Random pictures."""
@@ -296,17 +268,29 @@ class ExportedTrunk(nn.Module):
 
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
-    """The trunk as ONNX or safetensors."""
+    """The trunk, with heads that tell classes, as ONNX or safetensors.
+
+    What imitates moves is written as a network of self-play.
+    """
     from functools import partial
 
     from playout.agents.networks.export import export_network
 
     resolve_device(options.device)
-    trunk = load(run, options.which, machine=replace(options, device="cpu")).trunk
+    if (learned := game_of(run, game)) is not None:
+        export_board(run, options, learned, *network_of(run, options.which))
+        return
+    if options.quantise is not None:
+        raise ConfigError("--quantise of pretrain-trunk is for runs that have learned to play")
+    player = load(run, options.which, machine=replace(options, device="cpu"))
+    trunk = player.trunk
     about = {"data": str(run.config["data"]), "network": json.dumps(trunk.description())}
-    export_network(
-        run, options, trunk.net, partial(ExportedTrunk, trunk), stem="trunk", about=about
-    )
+    weights = trunk.net.state_dict()
+    if player.heads is not None:
+        about["classes"] = json.dumps(player.classes)
+        weights |= player.heads.state_dict()
+    wrapper = partial(ExportedTrunk, trunk, player.heads)
+    export_network(run, options, weights, wrapper, stem="trunk", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.networks.boards.trunk import freeze, moving_statistics
-from playout.agents.networks.precision import lowered
+from playout.agents.networks.precision.lowered import lowered
 from playout.agents.optim.choice import (
     Optimizer,
     load_states,
@@ -28,7 +28,7 @@ from playout.agents.optim.choice import (
 )
 from playout.agents.optim.flat import joined, sum_gradients, take_first, views
 from playout.agents.optim.schedule import warmed_cosine
-from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.config import CHANNELS, PretrainConfig
 from playout.agents.pretraining.data.dataset import (
     ALL,
     MIN_VALIDATED,
@@ -148,7 +148,7 @@ class PretrainTrainer(Trainer):
             )
             self.optimizers += optimizers_by_rate(part, make, slow=slow, share=config.trunk_rate)
         self.pruning: Pruning | None = None
-        if config.sparsity:
+        if config.sparsity and config.pattern != CHANNELS:
             self.pruning = Pruning(trunk.net, config.sparsity, config.pattern)
         self.steps, self.best, self.since_best = 0, -math.inf, 0
         self._pool = ThreadPoolExecutor(1)

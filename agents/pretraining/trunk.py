@@ -1,31 +1,42 @@
 """Trunks: the part of a network that every way of learning shares, for pictures and for boards.
 
 A picture's trunk is the encoder that PPO sees screens with (networks/encoders.py), a board's is the
-residual network of self-play (networks/boards/resnet.py), so that what was pretrained is what they
-begin from. Heads belong to objectives. Left out: vectors, which have nothing to pretrain on.
+network of self-play (networks/boards/), so that what was pretrained is what they begin from, and
+what they have learned is read as it is (`trunk_of`). Heads belong to objectives. Left out: vectors,
+which have nothing to pretrain on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from playout.agents.alphazero.player import first_line
+from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.boards.heads import pooled
+from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
+from playout.agents.networks.boards.transformer import BoardTransformer
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
 from playout.agents.networks.encoders import Convolutional, build_encoder, take_encoder
+from playout.agents.ppo.player import load as load_policy
 from playout.agents.pretraining.data.dataset import Dataset
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import DEFAULT_MACHINE
 from playout.errors import CheckpointError, ConfigError
 from torch import Tensor, nn
 
 PICTURE_NETWORKS = ("impala", "impala-2x", "impala-4x", "grid", "nature")
+BOARDS = (ResNet, BoardTransformer)
+"""Networks of boards whose trunk is known; of one's own nobody can tell it from the heads."""
 
 
 class Trunk(nn.Module):
@@ -33,7 +44,7 @@ class Trunk(nn.Module):
 
     Attributes:
         net: the encoder or the board network itself.
-        network: its name, "resnet" of a board.
+        network: its name, "resnet" or "transformer" of a board.
         shape: `(C, H, W)` of a picture.
         num_features: length of `vector`.
         map_shape: `(F, h, w)` of `map`.
@@ -52,14 +63,14 @@ class Trunk(nn.Module):
 
     def map(self, images: Tensor) -> Tensor:
         """`[N, C, H, W]` in [0, 1] to features by place, `[N, F, h, w]`."""
-        if isinstance(self.net, ResNet):
+        if isinstance(self.net, BOARDS):
             return self.net.trunk(images)
         assert isinstance(self.net, Convolutional)
         return self.net.convs[:-1](self.net.images(images))  # type: ignore[no-any-return]
 
     def vector(self, images: Tensor) -> Tensor:
         """`[N, C, H, W]` in [0, 1] to one vector each, `[N, num_features]`."""
-        if isinstance(self.net, ResNet):
+        if isinstance(self.net, BOARDS):
             found = self.map(images)
             return pooled(found)
         return self.net(images)  # type: ignore[no-any-return]
@@ -70,17 +81,17 @@ class Trunk(nn.Module):
         Args:
             fresh: names of what it has not, as `begin_from` tells them.
         """
-        if isinstance(self.net, ResNet):
+        if isinstance(self.net, BOARDS):
             return trunk_parameters(self.net, fresh=fresh)
         return [name for name, _ in self.net.named_parameters()]
 
     def below_heads(self) -> list[nn.Module]:
         """The modules of `net` without those of its heads."""
-        return list(trunk_modules(self.net)) if isinstance(self.net, ResNet) else [self.net]
+        return list(trunk_modules(self.net)) if isinstance(self.net, BOARDS) else [self.net]
 
     def description(self) -> dict[str, Any]:
         """Plain data from which `restore_trunk` makes such a trunk; a board's is its network's."""
-        if isinstance(self.net, ResNet):
+        if isinstance(self.net, BOARDS):
             return self.net.config.to_dict()
         return {"encoder": self.network, "shape": list(self.shape)}
 
@@ -132,20 +143,83 @@ def restore_trunk(description: Mapping[str, Any], where: object) -> Trunk:
     try:
         if "encoder" not in description:
             net = restore_network(description, where)
-            assert isinstance(net, ResNet)
-            return Trunk(net, net.config.obs_shape, "resnet")
+            if isinstance(net, BOARDS):
+                return _of_board(net)
+            raise ConfigError("a network of one's own, which may be cut anywhere")
         network = description["encoder"]
         channels, height, width = (int(n) for n in description["shape"])
         if not _is_encoder(network):
             raise ValueError(f"encoder {network!r}")
         shape = channels, height, width
         return Trunk(build_encoder(_box(shape), network), shape, network)
-    except (KeyError, TypeError, ValueError, AssertionError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{where} does not describe a trunk: {error}") from None
 
 
+def without_channels(trunk: Trunk, share: float) -> Trunk:
+    """A trunk of positions whose blocks lack that share of their inner channels, see `narrowed`."""
+    assert isinstance(trunk.net, ResNet)
+    return Trunk(narrowed(trunk.net, share), trunk.shape, trunk.network)
+
+
+def _of_board(net: ResNet | BoardTransformer) -> Trunk:
+    name = "resnet" if isinstance(net, ResNet) else "transformer"
+    return Trunk(net, net.config.obs_shape, name)
+
+
+def learned_trunk(state: Mapping[str, Any], where: object) -> Trunk:
+    """The trunk with its weights, from "network" and "model" of a checkpoint.
+
+    Raises:
+        CheckpointError: they are no trunk, or do not fit each other.
+    """
+    trunk = restore_trunk(state["network"], where)
+    try:
+        trunk.net.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{where} does not hold such a trunk: {first_line(error)}") from None
+    return trunk
+
+
+def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
+    """The trunk that a run has learned, on the processor.
+
+    Args:
+        run: of pretrain-trunk, alphazero or ppo. Of ppo it is the policy's encoder of pictures, or
+            of planes of a board, without memory and layers above it; or its board network.
+        which: "best", "latest" or the number of a checkpoint.
+
+    Raises:
+        ConfigError: a run of another kind, or whose network has no such trunk. CheckpointError: it
+            is damaged.
+    """
+    if run.kind in ("pretrain-trunk", "alphazero"):
+        _, state = run.load(which, only=("model", "network"))
+        return learned_trunk(state, run.path)
+    if run.kind != "ppo":
+        raise ConfigError(
+            f"trunks are those of pretrain-trunk, alphazero and ppo; {run.path} is a run of "
+            f"{run.kind}"
+        )
+    player = load_policy(run, which, machine=replace(DEFAULT_MACHINE, device="cpu"))
+    policy = player.policy
+    if isinstance(policy, BoardPolicy) and isinstance(policy.net, BOARDS):
+        return _of_board(policy.net)
+    encoder = policy.policy_trunk.encoder if isinstance(policy, ActorCritic) else policy
+    if not isinstance(encoder, Convolutional):
+        raise ConfigError(f"{run.path} has learned no pictures, so it has no trunk that sees them")
+    if player.normalizer is not None and player.normalizer.moments:
+        raise ConfigError(f"{run.path} has learned pictures that --normalize-obs has changed")
+    # The same encoder for pictures in [0, 1]: that of bytes, or with channels last, reads others.
+    channels, height, width = encoder.images.shape
+    shape = channels, height, width
+    found = Trunk(build_encoder(_box(shape), encoder.name), shape, encoder.name)
+    take_encoder(found.net, encoder.state_dict(), where=run.path)
+    return found
+
+
 def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
-    """Gives a trunk the weights of an earlier run, of pretraining or of self-play.
+    """Gives a trunk the weights of an earlier run, as `trunk_of` has them.
 
     Returns:
         The names of the tensors of `net` that stay as they were, since there they have another
@@ -154,11 +228,9 @@ def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
     Raises:
         ConfigError: it is of another kind, or of another shape.
     """
-    if run.kind not in ("pretrain-trunk", "alphazero"):
-        raise ConfigError(f"--init takes a run of pretrain-trunk or alphazero, not of {run.kind}")
-    _, state = run.load(only=("model", "network"))
-    if isinstance(trunk.net, ResNet) and "encoder" not in state["network"]:
-        weights, description = state["model"], state["network"]
+    begun = trunk_of(run)
+    if isinstance(trunk.net, BOARDS) and isinstance(begun.net, BOARDS):
+        weights, description = begun.net.state_dict(), begun.description()
         return take_weights(trunk.net, weights, description=description, where=run.path)
-    take_encoder(trunk.net, state["model"], where=run.path)
+    take_encoder(trunk.net, begun.net.state_dict(), where=run.path)
     return []

@@ -13,13 +13,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.rating.positions import canonical_hashes
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
 from playout.mcts.exact.alphabeta import AlphaBeta
-from playout.mcts.exact.positions import unseen
+from playout.mcts.exact.positions import canonical_hashes, unseen
 
 Part = Literal["all", "choosing", "rating"]
 """Which openings: any, those by which a run's best checkpoint is chosen, or those by which the run
@@ -105,7 +104,7 @@ def random_openings(
 
 def half_of(states: StateBatch) -> npt.NDArray[np.bool_]:
     """Bool [B]: does a position belong to the half for rating? Mirror images stay together."""
-    hashes = np.array(canonical_hashes(states), np.uint64)
+    hashes = canonical_hashes(states)
     # Multiplied, since a game's hash may keep some of its bits constant (Fibonacci hashing).
     found: npt.NDArray[np.bool_] = (hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(63) == 1
     return found

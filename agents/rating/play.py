@@ -9,6 +9,7 @@ lost its game there. Who meets whom is the caller's part (arena.py, tables.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +168,12 @@ def _actions_of(
 
 def usual_plies(game: NativeGame) -> float:
     """The mean length of random games: players' own are rarely much shorter or longer."""
+    return _usual_plies(game.capsule, game)
+
+
+@lru_cache(maxsize=8)
+def _usual_plies(_rules: object, game: NativeGame) -> float:
+    """The same, remembered; two games of one's own may be called alike, but have other rules."""
     count = _TIMED_SLOW_GAMES if game.calls_python else _TIMED_GAMES
     states, total = game.batch(count), 0
     for ply in range(game.max_plies):

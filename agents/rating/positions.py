@@ -22,7 +22,7 @@ from playout.envs.core.registry import built_in
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import DataError, GameError, PlayoutError
-from playout.mcts.exact.positions import Positions, random_positions, unseen
+from playout.mcts.exact.positions import Positions, canonical_hashes, random_positions, unseen
 from playout.mcts.exact.solver import ILLEGAL, Solver
 
 DATA = Path(__file__).parent / "data"
@@ -38,22 +38,12 @@ _FIRST_POSITION_NODES, _LOG_LEAVES = 300_000, 30
 _SMALL_GAME_POSITIONS = 150  # tic-tac-toe has 179
 
 
-def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray[np.int8]]:
-    """Positions on which to measure a player of this game.
-
-    Returns:
-        N states, and int8 [N, A]: the outcome of every action for the side to move, -2 where it
-        cannot be played.
+def load_scored_positions(game: NativeGame | str) -> Positions:
+    """Positions on which to measure a player of this game, from a file or solved on the spot.
 
     Raises:
         GameError: There are none for this game, and it is too large to make some now.
     """
-    found = load_scored_positions(game)
-    return found.states, found.outcomes
-
-
-def load_scored_positions(game: NativeGame | str) -> Positions:
-    """The same positions with moves and exact scores, from a file or solved on the spot."""
     found, reason = _positions(find_game(game), RATING)
     if found is None:
         raise GameError(reason)
@@ -70,18 +60,11 @@ def load_choosing_positions(game: NativeGame | str) -> Positions | None:
     rated, _ = _positions(game, RATING)
     if found is None or rated is None:
         return None
-    unseen_rows = unseen(found.states, set(canonical_hashes(rated.states)))
+    unseen_rows = unseen(found.states, set(canonical_hashes(rated.states).tolist()))
     if not unseen_rows:
         return None
     moves = [found.moves[row] for row in unseen_rows]
     return Positions(found.states[unseen_rows], moves, found.scores[unseen_rows])
-
-
-def canonical_hashes(states: StateBatch) -> list[int]:
-    """A number for each of B positions, equal for mirror images."""
-    kinds = range(states.game.num_symmetries)
-    hashes: list[int] = np.min([states.symmetry(k).hash() for k in kinds], axis=0).tolist()
-    return hashes
 
 
 def _positions(game: NativeGame, use: str) -> tuple[Positions | None, str]:
@@ -192,8 +175,8 @@ def preserved(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> npt.NDA
 
     Args:
         actions: Integers [N].
-        outcomes: int8 [N, A] of `load_eval_positions`, or scores of `load_scored_positions` to ask
-            for optimal moves.
+        outcomes: int8 [N, A], `outcomes` of `load_scored_positions`, or its `scores` to ask for
+            optimal moves.
     """
     chosen = np.asarray(actions)
     if chosen.shape != (len(outcomes),) or chosen.dtype.kind not in "iu":
@@ -202,8 +185,3 @@ def preserved(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> npt.NDA
         raise ValueError(f"actions must be 0 to {outcomes.shape[1] - 1}")
     kept: npt.NDArray[np.bool_] = outcomes[np.arange(len(chosen)), chosen] == outcomes.max(axis=1)
     return kept
-
-
-def value_preserving_share(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> float:
-    """The share of actions that keep the outcome, 0 to 1."""
-    return float(preserved(actions, outcomes).mean())

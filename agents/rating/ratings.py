@@ -163,15 +163,6 @@ def elo_of_score(score: float) -> float:
     return 400 * math.log10(score / (1 - score))
 
 
-def elo_of_match(score: float, games: int) -> tuple[float, float]:
-    """The same for a match of so many games, and half its 95 % interval.
-
-    Both are kept finite by half a game at the ends; the interval comes from the spread of a mean.
-    """
-    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
-    return elo_of_score(share), 1.96 * 400 / math.log(10) / math.sqrt(games * share * (1 - share))
-
-
 def _normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2))
 

@@ -95,7 +95,7 @@ def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -
             raise ConfigError(f"{where} has no setting {key!r}; {nearest(str(key), fields)}")
         kind, place = hints[key], f"{where}: {key}"
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            found[key] = from_dict(kind, value, where=place)
+            found[key] = from_dict(kind, value, where=place, base=getattr(base, key, None))
             continue
         try:
             found[key] = msgspec.convert(value, kind, dec_hook=_path_from_text)

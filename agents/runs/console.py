@@ -56,7 +56,8 @@ def counted(count: int, unit: str) -> str:
 
 def short_number(value: float) -> str:
     """12, 3.4 k, 5.6 M: three figures are what a glance takes in."""
-    for limit, unit, suffix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+    # What three figures round up to the next unit is written in it: "1 M", not "1e+03 k".
+    for limit, unit, suffix in ((999.5e6, 1e9, " G"), (999.5e3, 1e6, " M"), (1e4, 1e3, " k")):
         if abs(value) >= limit:
             return f"{value / unit:.3g}{suffix}"
     return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"

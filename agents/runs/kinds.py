@@ -25,8 +25,8 @@ from tyro.conf import arg
 
 # The text of these options says what happens without them; "(default: None)" would not.
 _NUMBER, _FILE, _PATH = (arg(metavar=name, help_behavior_hint="") for name in ("N", "FILE", "PATH"))
-_QUANTISE = arg(metavar="{int8,nf4}", help_behavior_hint="")
-_FORMAT = arg(metavar="{onnx,safetensors,hf,peft}", help_behavior_hint="")
+_QUANTISE = arg(metavar="{int8,nf4,dynamic}", help_behavior_hint="")
+_FORMAT = arg(metavar="{onnx,safetensors,run,hf,peft}", help_behavior_hint="")
 
 # Kind, or its part before the first dot -> module that implements RunKind.
 KINDS = {
@@ -74,8 +74,16 @@ class EvalOptions(MachineOptions):
     """
 
     probe: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
-    """Pretrained trunks: read its features by linear, neighbours or finetune, or show them by
-    clusters (with maps by PCA, t-SNE and UMAP)."""
+    """Trunks, of whatever was learned: read its features by linear, neighbours or finetune, or show
+    them by clusters (with maps by PCA, t-SNE and UMAP)."""
+
+    data: Annotated[str, arg(metavar="DATA", help_behavior_hint="")] = ""
+    """Of a probe: on what, as pretrain-trunk takes it; by default what the run has learned from, of
+    self-play positions of its game."""
+
+    count: Annotated[int | None, _NUMBER] = None
+    """Of a probe: positions of a game to make, by default 20,000; a run of pretrain-trunk is read
+    on as many as it has."""
 
     pictures: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
     """Pretrained trunks that have learned classes: say those of these pictures, or of all below a
@@ -121,6 +129,10 @@ class EvalOptions(MachineOptions):
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
         check_seed(self.seed)
+        if self.data and not self.probe:
+            raise ConfigError("--data is what a probe reads: add --probe linear")
+        if self.count is not None and self.count < 10:
+            raise ConfigError(f"--count must be at least 10, not {self.count}")
         for name in ("shots", "memorisation"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")
@@ -173,9 +185,9 @@ class PlayOptions(MachineOptions):
 class ExportOptions(MachineOptions):
     """What `playout export` writes."""
 
-    format: Annotated[Literal["onnx", "safetensors", "hf", "peft"] | None, _FORMAT] = None
+    format: Annotated[Literal["onnx", "safetensors", "run", "hf", "peft"] | None, _FORMAT] = None
     """By default ONNX where it can be written, else safetensors; of a language model hf, a Hugging
-    Face folder with adapters merged, or peft, its adapters alone.
+    Face folder with adapters merged, or peft, its adapters alone; run with --quantise.
     """
 
     out: Annotated[Path | None, _PATH] = None
@@ -184,8 +196,11 @@ class ExportOptions(MachineOptions):
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    quantise: Annotated[Literal["int8", "nf4"] | None, _QUANTISE] = None
-    """Of a language model: write weights of 8 or 4 bits (bitsandbytes' layout)."""
+    quantise: Annotated[Literal["int8", "nf4", "dynamic"] | None, _QUANTISE] = None
+    """Weights of 8 or 4 bits (int8, nf4): of a language model in bitsandbytes' layout, of a board
+    network as a run that plays. As ONNX a board network multiplies bytes, with scales from its
+    game's positions (int8) or from each batch (dynamic).
+    """
 
     check: bool = True
     """Compare the exported network's answers with the original's."""

@@ -177,7 +177,7 @@ class _Loop:
             raise DivergedError(f"{error}; {self.last_good()}") from error
 
     def step(self) -> float | None:
-        """One update, its metrics and, if due, its evaluation; returns the metric of a new best.
+        """One update, its metrics and, if due, its evaluation; returns the metric of that.
 
         The last update is always rated: where rates are annealed, it is likely to be the best.
         Shortly before it, no other is.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from playout.agents.runs import devices, ranks
-from playout.agents.runs.config import from_dict, to_dict
+from playout.agents.runs.config import dotted, from_dict, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.ranks.agreement import OF_MACHINE
 from playout.agents.runs.ranks.alike import own_code_digests
@@ -101,6 +101,10 @@ class TrainingOptions(MachineOptions):
     typed_only: ClassVar[frozenset[str]] = frozenset()
     """Options that the run does not keep under their names; on --resume they are what is typed."""
 
+    def __post_init__(self) -> None:
+        MachineOptions.__post_init__(self)
+        check_seed(self.seed)
+
     @staticmethod
     def defaults(arguments: list[str]) -> "TrainingOptions | None":
         """The defaults of the flags, where the arguments (a game's name, say) decide them."""
@@ -124,6 +128,9 @@ def run_options_last(cls: type[M]) -> type[M]:
     cls.__dataclass_fields__ = {name: own[name] for name in ordered}
     return cls
 
+
+HELD = "held"
+"""Key of a run's configuration that says in how many bits its weights are held, if in few."""
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
 _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
@@ -152,6 +159,11 @@ def resumed(
     run = RunDir.open(path)
     if by is not None and by != run.command:
         raise _other_kind(run)
+    if held := run.config.get(HELD):
+        raise ConfigError(
+            f"{path} holds its weights in {held['weights']} and learns no more; begin another run "
+            f"with its numbers by --init {path}"
+        )
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED - cls.typed_only
     config = cls.stored_today(run.config)
     stored = {key: value for key, value in config.items() if key in names}
@@ -235,6 +247,34 @@ def agree_on(command: TrainingOptions) -> None:
     ranks.agree("code of your own", json.dumps(own_code_digests(settings)))
 
 
+def changed_settings(
+    command: TrainingOptions, *, may_change: Collection[str] = (), instead: str = ""
+) -> dict[str, Any]:
+    """What a command changes of the run that it resumes: settings, or whole groups of them.
+
+    Args:
+        command: the command, complete.
+        may_change: settings that may differ, such as a total budget; of a group "group.setting".
+        instead: what to do when another setting differs; ends that error's message.
+
+    Raises:
+        ConfigError: a setting differs that may not.
+    """
+    assert command.resume is not None
+    # A setting that the run does not know came later; its default is what the run was made with.
+    stored = stored_settings(resumed(type(command), command.resume))
+    settings = stored_settings(command)
+    was, now = dict(dotted(stored)), dict(dotted(settings))
+    # A run may go on elsewhere, whatever else its command keeps.
+    kept = (was.keys() | now.keys()) - set(may_change) - OF_MACHINE
+    differ = sorted(key for key in kept if was.get(key) != now.get(key))
+    if differ:
+        shown = ", ".join(f"{key} (was {was.get(key)!r}, now {now.get(key)!r})" for key in differ)
+        advice = f"; {instead}" if instead else ""
+        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}{advice}")
+    return {key: value for key, value in settings.items() if stored.get(key) != value}
+
+
 def open_run(
     command: TrainingOptions,
     *,
@@ -254,18 +294,14 @@ def open_run(
         extra: what was derived from the command (a resolved preset, say); stored with it and to be
             read back from `run.config` on resume, so that a later version of playout cannot change
             a run under way.
-        may_change: settings that may differ on resume, such as a total budget.
-        instead: what to do when another setting differs; ends that error's message.
+        may_change: see `changed_settings`.
+        instead: see `changed_settings`.
 
     Raises:
         RunError: the folder cannot be used. ConfigError: a setting differs that may not.
     """
     refuse_while_importing("training")
     settings = stored_settings(command)
-    check_seed(command.seed)
-    save_every = settings.get("save_every")
-    if isinstance(save_every, int | float) and not save_every > 0:
-        raise ConfigError(f"--save-every must be positive, not {save_every}")
     check_device(command)  # before anything is made
     if command.resume is None:
         if command.from_step is not None:
@@ -282,17 +318,7 @@ def open_run(
     run = RunDir.open(command.resume)
     if run.kind != kind:
         raise _other_kind(run)
-    # A setting that the run does not know came later; its default is what the run was made with.
-    stored = stored_settings(resumed(type(command), command.resume))
-    changed = {key: value for key, value in settings.items() if stored.get(key) != value}
-    # A run may go on elsewhere, whatever else its command keeps.
-    refused = sorted(set(changed) - set(may_change) - OF_MACHINE)
-    if refused:
-        shown = ", ".join(
-            f"{key} (was {stored.get(key)!r}, now {changed[key]!r})" for key in refused
-        )
-        advice = f"; {instead}" if instead else ""
-        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}{advice}")
+    changed = changed_settings(command, may_change=may_change, instead=instead)
     job = ranks.job_name()
     new_job = bool(job) and run.record.get("job") != job
     if changed or new_job or command.from_step is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 from playout.agents.runs.console import counted
 from playout.agents.runs.devices import cores
 from playout.agents.vector.actions import random_action
@@ -29,6 +30,9 @@ from playout.own_code import import_module
 
 # Below this many seconds for one step of all environments, processes cost more than they give.
 _WORTH_PROCESSES = 1e-3
+
+# Wrappers that show what is rendered, and their smallest picture, which networks still take.
+_RENDERED, _LEAST_PIXELS = ("pixels", "grey"), 8
 
 # A word in the id or its entry point -> what to install for it.
 _PACKAGES = {
@@ -71,6 +75,9 @@ def make_environments(
     """
     options = dict(options or {})
     found = find_source(source, options)
+    renders = any(name.partition(":")[0] in _RENDERED for name in wrappers)
+    if renders and (found.kind == "id" or takes(found.make, "render_mode")):
+        options.setdefault("render_mode", "rgb_array")
     if found.kind == "vector":
         if wrappers:
             raise ConfigError("a vector environment takes no wrappers: put them into what makes it")
@@ -130,19 +137,19 @@ def _make_group(
         processes: 0 or more to choose by hand (0: this process).
         first: Number of the first one among those of all ranks.
     """
-    template = EnvGroup(makers[:1], first)
-    if processes is None:
-        worth = cores() > 1 and len(makers) > 1
-        worth = worth and _step_seconds(template) * len(makers) > _WORTH_PROCESSES
-        processes = min(cores(), len(makers)) if worth else 0
-    group: Group
-    if processes > 0:
-        group = WorkerPool(makers, processes, template, first)
-        where = f"in {processes} processes"
+    if processes is None and (cores() == 1 or len(makers) == 1):
+        processes = 0
+    group: Group | None = None
+    if processes != 0:  # one is made first, to be measured and to tell its spaces
+        template = EnvGroup(makers[:1], first)
+        if processes is None:
+            worth = _step_seconds(template) * len(makers) > _WORTH_PROCESSES
+            processes = min(cores(), len(makers)) if worth else 0
+        if processes:
+            group = WorkerPool(makers, processes, template, first)
         template.close()
-    else:
-        template.close()
-        group, where = EnvGroup(makers, first), "in one process"
+    where = f"in {processes} processes" if processes else "in one process"
+    group = EnvGroup(makers, first) if group is None else group
     return GroupEnvs(group, f"{name}, {counted(len(makers), 'environment')} {where}", threshold)
 
 
@@ -201,10 +208,13 @@ def _wrapped(make: Callable[[], Any], wrappers: Sequence[str]) -> Callable[[], A
 def wrap_check(name: str) -> None:
     """Refuse a wrapper that does not exist."""
     word, _, number = name.partition(":")
-    known = ("atari", "clip_reward", "frame_stack", "rescale_action")
-    if word not in known or (word == "frame_stack") != number.isdigit():
+    known = name in ("atari", "clip_reward", "rescale_action")
+    if word in ("frame_stack", *_RENDERED) and number.isdecimal():
+        known = int(number) >= (_LEAST_PIXELS if word in _RENDERED else 1)
+    if not known:
         raise ConfigError(
-            f"unknown wrapper {name!r}; there are atari, clip_reward, frame_stack:N, rescale_action"
+            f"unknown wrapper {name!r}; there are atari, clip_reward, frame_stack:N, "
+            f"rescale_action, pixels:N and grey:N of {_LEAST_PIXELS} or more"
         )
 
 
@@ -221,4 +231,42 @@ def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
             env = gym.wrappers.FrameStackObservation(env, int(number))
         elif word == "rescale_action":
             env = gym.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
+        elif word in _RENDERED:
+            env = RenderedObservation(env, int(number), grey=word == "grey")
     return env
+
+
+class RenderedObservation(gym.ObservationWrapper[Any, Any, Any]):
+    """What an environment renders in place of what it shows: bytes [N, N, 3], or grey [N, N].
+
+    Args:
+        env: Made to render pictures (render_mode "rgb_array").
+        size: N.
+        grey: Whether without colour, which `frame_stack` can put on top of one another.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], size: int, *, grey: bool) -> None:
+        super().__init__(env)
+        self.size, self.grey = size, grey
+        shape = (size, size) if grey else (size, size, 3)
+        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+
+    def observation(self, observation: Any) -> NDArray[np.uint8]:
+        """The picture of the state that was reached."""
+        return rendered(self.env, self.size, grey=self.grey)
+
+
+def rendered(env: gym.Env[Any, Any], size: int, *, grey: bool = False) -> NDArray[np.uint8]:
+    """The picture that an environment renders, brought to size x size: bytes [N, N, 3] or [N, N].
+
+    Raises:
+        ConfigError: It renders none.
+    """
+    from PIL import Image
+
+    shown = env.render()
+    if not isinstance(shown, np.ndarray) or shown.ndim != 3:
+        name = env.spec.id if env.spec else env.unwrapped
+        raise ConfigError(f"{name} does not render pictures (rgb_array)")
+    picture = Image.fromarray(shown).convert("L" if grey else "RGB")
+    return np.asarray(picture.resize((size, size), Image.Resampling.BOX))

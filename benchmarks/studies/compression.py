@@ -1,9 +1,10 @@
 """What does a smaller model cost? Distillation, few bits, pruning, experts, less data: one chart.
 
 A board network is taught by the exact solver of Connect Four; students of a fraction of its cost
-learn from its answers, or from labels alone; it is pruned and learns on; and each is asked in
-float32, bfloat16 and int8. Quality is the share of held-out positions where the bare policy keeps
-the outcome. A language model goes through the same and more (smaller_language.py).
+learn from its answers, or from labels alone; it loses weights or whole channels and learns on; and
+each is asked in float32, bfloat16 and int8, with weights of 8 and 4 bits, and the teacher by ONNX
+Runtime. Quality is the share of held-out positions where the bare policy keeps the outcome. A
+language model goes through the same and more (smaller_language.py).
 
     playout bench compression --quick
     python -m playout.benchmarks.studies.compression --seeds 0 1 2
@@ -13,15 +14,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import playout
 import torch
-from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.evaluator import Float32, NetworkEvaluator
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.smaller.held import Held, with_codes
+from playout.agents.networks.boards.smaller.run import state_bytes
+from playout.agents.networks.precision.codes import CODES
 from playout.agents.pretraining.data.dataset import Split, some_rows
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.data.sources import load
@@ -46,6 +52,20 @@ COUNTS = {False: 60_000, True: 1500}
 """Positions."""
 CALIBRATED = 512
 """Positions that int8 chooses its scales by."""
+HELD = " weights"
+"""Behind the number of bits in which weights are held, while products are of float32."""
+RUNTIME = "ONNX Runtime "
+MARKS = {
+    "float32": ("o", "circle"),
+    "bfloat16": ("s", "square"),
+    "int8": ("^", "triangle"),
+    f"int8{HELD}": ("v", "triangle, point down"),
+    f"nf4{HELD}": ("D", "diamond"),
+    f"{RUNTIME}float32": ("P", "plus"),
+    f"{RUNTIME}int8": ("X", "cross"),
+    f"{RUNTIME}int8 dynamic": ("*", "star"),
+}
+"""What stands for a type in the chart, and what the mark is called."""
 
 
 def network_of(run: RunDir) -> BoardNetwork:
@@ -57,17 +77,28 @@ def network_of(run: RunDir) -> BoardNetwork:
     return net
 
 
-def asked(net: BoardNetwork, data: Split, dtype: str, *, rounds: int) -> dict[str, float]:
-    """Share of held-out moves that keep the outcome, and evaluations a second on one thread.
+def shown_of(data: Split) -> Float32:
+    """Positions that were learned from, by which int8 chooses its scales."""
+    return data.train.images(some_rows(np.arange(len(data.train)), CALIBRATED))
 
-    What int8 needs to know of activations it is shown on positions that were learned from.
-    """
+
+def asked(net: BoardNetwork, data: Split, kind: str, *, rounds: int) -> dict[str, float]:
+    """What `judged` says of a network in a type, or with weights of few bits."""
+    dtype = kind
+    if kind.endswith(HELD):
+        net, dtype = with_codes(net, kind.removesuffix(HELD)), "float32"
+    evaluator = NetworkEvaluator(net, device="cpu", dtype=dtype, calibration=shown_of(data))
+    return judged(evaluator.evaluate_obs, data, rounds=rounds)
+
+
+def judged(
+    ask: Callable[[Float32], tuple[Float32, Float32]], data: Split, *, rounds: int
+) -> dict[str, float]:
+    """Share of held-out moves that keep the outcome, and evaluations a second on one thread."""
     held: Positions = data.test
     rows = np.arange(len(held))
     obs = held.images(rows)
-    shown = data.train.images(some_rows(np.arange(len(data.train)), CALIBRATED))
-    evaluator = NetworkEvaluator(net, device="cpu", dtype=dtype, calibration=shown)
-    logits, _ = evaluator.evaluate_obs(obs)
+    logits, _ = ask(obs)
     policy = held.policy(rows)
     assert policy is not None
     legal = np.where(policy > 0, 1, 0)
@@ -76,7 +107,7 @@ def asked(net: BoardNetwork, data: Split, dtype: str, *, rounds: int) -> dict[st
     best = 0.0
     for _ in range(rounds):
         begun = time.perf_counter()
-        evaluator.evaluate_obs(large)
+        ask(large)
         best = max(best, len(large) / (time.perf_counter() - begun))
     return {"moves kept": float(kept), "evaluations/s": best}
 
@@ -85,8 +116,16 @@ def stored_bytes(net: BoardNetwork, kind: str) -> float:
     """What the weights take of the copy that answers, as "float32", "bfloat16" or "int8".
 
     In int8 the first convolution, heads and biases stay float32, and every channel has a scale.
+    Where weights are held in few bits, their codes and scales stand for them.
     """
     total = 0.0
+    if kind.endswith(HELD):
+        assert isinstance(net, nn.Module)
+        for name, layer in with_codes(net, kind.removesuffix(HELD)).named_modules():
+            if isinstance(layer, Held):
+                plain = net.get_parameter(f"{name}.weight")
+                total += state_bytes({"codes": layer.codes, "scales": layer.scales})
+                total -= packed_bytes(plain, 4)
     copy = net.inference_copy(dtype=torch.float32, device=torch.device("cpu"))
     assert isinstance(copy, nn.Module)
     for name, weight in copy.named_parameters():
@@ -111,7 +150,7 @@ def rows_of(
     """
     nets = [network_of(run) for run in runs]
     count = sum(int((p != 0).sum()) if p.ndim > 1 else p.numel() for p in nets[0].parameters())
-    kinds = ["float32", "int8"]
+    kinds = ["float32", "int8", *(bits + HELD for bits in CODES)]
     if resolve_dtype("auto", resolve_device("cpu")) == "bfloat16":
         kinds.insert(1, "bfloat16")
     found = []
@@ -119,18 +158,56 @@ def rows_of(
         measured = [
             asked(net, own, kind, rounds=rounds) for net, own in zip(nets, data, strict=True)
         ]
-        found.append(
-            {
-                "network": name,
-                "type": kind,
-                "parameters": count,
-                "kB": stored_bytes(nets[0], kind) / 1000,
-                "moves kept": float(np.mean([one["moves kept"] for one in measured])),
-                "evaluations/s": float(np.median([one["evaluations/s"] for one in measured])),
-            }
-        )
-        print(found[-1], flush=True)
+        about = {"network": name, "type": kind, "parameters": count}
+        found.append(_row(about, stored_bytes(nets[0], kind), measured))
     return found
+
+
+def _row(about: dict[str, Any], size: float, measured: list[dict[str, float]]) -> dict[str, Any]:
+    """What was measured of one network a seed, in one type."""
+    row = {
+        **about,
+        "kB": size / 1000,
+        "moves kept": float(np.mean([one["moves kept"] for one in measured])),
+        "evaluations/s": float(np.median([one["evaluations/s"] for one in measured])),
+    }
+    print(row, flush=True)
+    return row
+
+
+def runtime_rows(
+    name: str, runs: list[RunDir], data: Sequence[Split], folder: Path, *, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """The same of ONNX Runtime, where it is installed: float32, and its two kinds of int8.
+
+    Args:
+        name: Of the network.
+        runs: One a seed.
+        data: Of each run.
+        folder: For the files.
+        rounds: Of measuring speed.
+    """
+    if any(find_spec(module) is None for module in ("onnxruntime", "onnxscript")):
+        return
+    from playout.agents.networks.boards.smaller.onnx_bytes import (
+        answers_of,
+        session_of,
+        write_bytes_onnx,
+    )
+    from playout.agents.networks.export import ExportedBoard, write_onnx
+
+    for kind in ("float32", "int8", "int8 dynamic"):
+        measured, path = [], folder / f"{kind.replace(' ', '-')}.onnx"
+        for run, own in zip(runs, data, strict=True):
+            net = network_of(run)
+            if kind == "float32":
+                write_onnx(ExportedBoard(net), path)
+            else:
+                write_bytes_onnx(net, path, shown_of(own), dynamic=kind.endswith("dynamic"))
+            measured.append(judged(partial(answers_of, session_of(path)), own, rounds=rounds))
+        count = sum(parameter.numel() for parameter in net.parameters())
+        about = {"network": name, "type": RUNTIME + kind, "parameters": count}
+        yield _row(about, path.stat().st_size, measured)
 
 
 def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path) -> None:
@@ -142,14 +219,16 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
 
     figure, (sides, below) = pyplot.subplots(2, 2, figsize=(11, 9), sharey="row")
     names = list(dict.fromkeys(row["network"] for row in rows))
-    marks = {"float32": "o", "bfloat16": "s", "int8": "^"}
+    types = {row["type"] for row in rows}
+    told = [(kind, mark) for kind, mark in MARKS.items() if kind in types]
     for axes, key in zip(sides, ("kB", "evaluations/s"), strict=True):
         for number, name in enumerate(names):
-            mine = [row for row in rows if row["network"] == name]
+            mine = sorted((r for r in rows if r["network"] == name), key=lambda r: r[key])
             axes.plot([r[key] for r in mine], [100 * r["moves kept"] for r in mine], "-",
                       color=f"C{number}", linewidth=0.7, label=name)  # fmt: skip
             for row in mine:
-                axes.plot(row[key], 100 * row["moves kept"], marks[row["type"]], color=f"C{number}")
+                axes.plot(row[key], 100 * row["moves kept"], MARKS[row["type"]][0],
+                          color=f"C{number}")  # fmt: skip
         axes.set_xscale("log")
         plain_log_ticks(axes.xaxis)
         axes.set_xlabel(key)
@@ -169,7 +248,7 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
     sides[0].set_ylabel("per cent of moves that keep the outcome")
     below[0].set_ylabel("held-out bits a byte (less is better)")
     for axes, title in (
-        (sides[1], "board networks\n(circle float32, square bfloat16,\ntriangle int8)"),
+        (sides[1], "board networks\n" + "\n".join(f"{word}: {kind}" for kind, (_, word) in told)),
         (below[1], "language models"),
     ):
         axes.legend(
@@ -211,6 +290,10 @@ def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
             f"pruned-{pattern.replace(':', '-')}", size=large, init=teacher, sparsity=share,
             pattern=pattern, epochs=epochs / 4,
         )  # fmt: skip
+    found["teacher without half of its inner channels, taught by the teacher"] = made(
+        "channels", size=large, init=teacher, teacher=teacher, sparsity=0.5, pattern="channels",
+        epochs=epochs / 4,
+    )  # fmt: skip
     return {name: run.path for name, run in found.items()}
 
 
@@ -226,13 +309,12 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         models = [models_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
         paths = [of_seed.result() for of_seed in boards]
     language = language_rows(models)
-    rows = [
-        row
-        for name in paths[0]
-        for row in rows_of(
-            name, [RunDir.open(one[name]) for one in paths], data, rounds=3 if quick else 15
-        )
-    ]
+    rows, rounds = [], 3 if quick else 15
+    for name in paths[0]:
+        runs = [RunDir.open(one[name]) for one in paths]
+        rows += rows_of(name, runs, data, rounds=rounds)
+        if name == next(iter(paths[0])):  # the teacher
+            rows += runtime_rows(name, runs, data, folder, rounds=rounds)
     page = Page(
         "What a smaller model costs",
         "A network that plays Connect Four and a language model made smaller: fewer channels "
@@ -254,7 +336,10 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     page.text(
         "Zeros of pruned networks are not counted as parameters, and their bytes are those of the "
         "other weights with a bit a weight that says where they are. A processor multiplies zeros "
-        "all the same: pruning saves bytes here and no time, unless whole heads or channels go."
+        "all the same: pruning saves bytes here and no time, unless whole heads or channels go. "
+        "Weights of 8 and 4 bits are made plain before products of float32: they save bytes alone. "
+        "In int8 products are of bytes, here and in ONNX Runtime; dynamic means that scales of "
+        "activations are found for every batch. Files of ONNX hold the graph besides the weights."
     )
     page.table(
         language,

@@ -14,12 +14,11 @@ from playout.agents.rating.positions import (
     CHOOSING,
     DATA,
     RATING,
-    canonical_hashes,
     load_scored_positions,
     write_positions,
 )
 from playout.envs.core.registry import game as find_game
-from playout.mcts.exact.positions import Positions, random_positions, unseen
+from playout.mcts.exact.positions import Positions, canonical_hashes, random_positions, unseen
 from playout.mcts.exact.solver import Solver
 
 
@@ -46,7 +45,7 @@ def main() -> None:
         on_found=lambda found: print(f"\r{found} of {count}", end="", flush=True),
     )
     if args.choosing:
-        rated = set(canonical_hashes(load_scored_positions(game).states))
+        rated = set(canonical_hashes(load_scored_positions(game).states).tolist())
         rows = unseen(positions.states, rated)
         moves = [positions.moves[row] for row in rows]
         positions = Positions(positions.states[rows], moves, positions.scores[rows])

@@ -1,4 +1,4 @@
-"""Files of games by their suffix: .pgn is PGN, .sgf is SGF, any other JSON lines.
+"""Files of games by their suffix: .pgn, .sgf, .mat (backgammon), any other JSON lines.
 
 Commands that read or write games call this; a format is a module with `append`, `read` and `load`
 as in json_lines.py. Leaves out what the formats are.
@@ -21,6 +21,7 @@ from playout.errors import ConfigError, DataError, PlayoutError
 
 # The module of this folder for each suffix, and the games that it can hold; json_lines for others.
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    ".mat": ("mat", ("backgammon",)),
     ".pgn": ("pgn", ("chess",)),
     ".sgf": ("sgf", ("go", "othello", "gomoku", "hex")),
 }

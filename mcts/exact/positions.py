@@ -133,13 +133,19 @@ def _random_round(
     return batch, [row[row >= 0] for row in history]
 
 
+def canonical_hashes(batch: StateBatch) -> npt.NDArray[np.uint64]:
+    """uint64 [B]: a number for each of B positions, equal for mirror images."""
+    kinds = range(batch.game.num_symmetries)
+    hashes: npt.NDArray[np.uint64] = np.min([batch.symmetry(k).hash() for k in kinds], axis=0)
+    return hashes
+
+
 def unseen(batch: StateBatch, seen: set[int]) -> list[int]:
     """The rows whose positions are new, mirror images counted as one; notes them in `seen`."""
     if not len(batch):
         return []
-    hashes = np.min([batch.symmetry(k).hash() for k in range(batch.game.num_symmetries)], axis=0)
     rows = []
-    for row, number in enumerate(hashes.tolist()):
+    for row, number in enumerate(canonical_hashes(batch).tolist()):
         if number not in seen:
             seen.add(number)
             rows.append(row)

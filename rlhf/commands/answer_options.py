@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playout.rlhf.data.messages import Prompt
     from playout.rlhf.generation.player import LanguagePlayer
 
-__all__ = ["AnswerOptions", "as_turns", "open_player", "read_asked"]
+__all__ = ["AnswerOptions", "answer_dtype", "as_turns", "open_player", "read_asked"]
 
 FIELDS = {"messages", "conversations", "prompt", "text"}
 

@@ -104,6 +104,7 @@ def episode_evaluator(
     """
     from dataclasses import replace
 
+    from playout.agents.runs.devices import resolve_device
     from playout.errors import EnvironmentFault
     from playout.rlhf.environments.prompts import PROMPTS
     from playout.rlhf.model.transformer import pick_dtype
@@ -136,7 +137,7 @@ def episode_evaluator(
         as_user=factory.name != PROMPTS
         and not (given("plain_text", False) or given("plain", False)),
         on_failure=given("on_failure", "stop"),
-        dtype=pick_dtype(command.dtype, model.device),
+        dtype=pick_dtype(command.dtype, resolve_device(command.device)),
         tasks=factory.tasks("test"),
     )
     engine = EpisodeEngine(

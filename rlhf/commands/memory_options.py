@@ -69,7 +69,8 @@ class AdapterOptions(ActivationOptions):
     """With --lora-rank: what adapters add is scaled by alpha / rank."""
     lora_targets: Annotated[str, arg(metavar="NAME,NAME,...", help_behavior_hint="")] = ""
     """With --lora-rank: which layers, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and
-    down_proj, or all-linear; by default all, those that are computed together sharing a matrix."""
+    down_proj, or all-linear; by default all, those that are computed together sharing a matrix.
+    experts, router and lm_head are named beside them; neither all nor all-linear has those."""
 
 
 def check_shard(command: ShardOptions, **refused: object) -> None:
@@ -92,7 +93,8 @@ def check_shard(command: ShardOptions, **refused: object) -> None:
             "--shard cuts a model over the processes of a job; start it with: torchrun "
             "--nproc-per-node N -m -- playout rlhf ..."
         )
-    for name, value in refused.items():
+    optimizer = getattr(command, "optimizer", "adam")  # the others move whole weights
+    for name, value in {**refused, f"optimizer {optimizer}": optimizer != "adam"}.items():
         if value:
             raise ConfigError(f"--shard does not go together with --{name.replace('_', '-')}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from playout.agents.optim.names import check_optimizer
 from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
+from playout.rlhf.commands.memory_options import ShardOptions
 from playout.rlhf.commands.options import OptionalRun, PolicyOptions, stage_command
 from playout.rlhf.online.config import OnlineConfig
 
@@ -38,7 +39,7 @@ class LeftToSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineCommand(OnlineConfig, EnvironmentOptions, PolicyOptions):
+class OnlineCommand(OnlineConfig, EnvironmentOptions, ShardOptions, PolicyOptions):
     """A command that samples and learns.
 
     A subclass names `LeftToSize` and the settings of its algorithm before this class.

@@ -4,7 +4,6 @@ The stages themselves are learn/rlhf.py, grpo.py, dpo.py and use/best_of_n.py; f
 options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
@@ -14,10 +13,10 @@ from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
-from playout.rlhf.commands.memory_options import adapt
+from playout.rlhf.commands.memory_options import adapt, check_shard, spread
 from playout.rlhf.commands.online_options import OnlineCommand
 from playout.rlhf.commands.options import SOURCES, PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
@@ -26,17 +25,19 @@ from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.load import GOAL_TOLD
 from playout.rlhf.environments.prompts import (
+    fitting,
     prompt_environment,
     read_prompt_tasks,
+    room_check,
     split_prompt_tasks,
 )
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
-from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.reference import Reference
+from playout.rlhf.model.sharding import gathered, is_sharded
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
@@ -101,12 +102,19 @@ class PolicyStage:
 
         def measure() -> None:
             if not path.exists():
-                reference = Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
-                found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
+                found = self.evaluator.measure(
+                    self.model, reference or self._reference(), folder=self.run.path, step=0
+                )
                 write_json(path, found)
 
-        ranks.by_first(measure)
+        # A model that is cut is copied, and lent to the first rank, by all.
+        reference = self._reference() if is_sharded(self.model) else None
+        with gathered(self.model, None if reference is None else reference.model):
+            ranks.by_first(measure)
         return read_json(path)
+
+    def _reference(self) -> Reference:
+        return Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
 
 
 def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
@@ -196,8 +204,9 @@ def open_policy_stage(
     heldout_rows: list[dict[str, Any]] | None = None
     if source != "":
         as_user = _asks_as_user(command, tokenizer)
-        room = context if command.resume else context - longest  # as earlier versions began
-        check = _fits(tokenizer, room, as_user=as_user)
+        # Runs of earlier versions began with files whose prompts fit without an answer.
+        began = command.resume and source is not asked
+        check = room_check(tokenizer, context if began else context - longest, as_user=as_user)
         if source is asked:
             source = _fitting(asked, check)
         tasks, held = split_prompt_tasks(read_prompt_tasks(source, check=check))
@@ -254,27 +263,9 @@ def _asks_as_user(command: PolicyOptions, tokenizer: Tokenizer) -> bool:
     return tokenizer.template is not None and not plain
 
 
-def _fits(tokenizer: Tokenizer, room: int, *, as_user: bool) -> Callable[[Prompt], None]:
-    """Refuses a prompt that leaves no room for its answer, or that the template does not take."""
-    talk = conversation_format(tokenizer)
-
-    def check(prompt: Prompt) -> None:
-        count = len(talk.begin(as_messages(prompt) if as_user else prompt, special=True))
-        if count > room:
-            raise DataError(
-                f"the prompt has {count} tokens, and there is room for {room} beside its answer"
-            )
-
-    return check
-
-
 def _fitting(rows: Rows, check: Callable[[Prompt], None]) -> list[Row]:
     """The rows of prompts that `check` does not refuse; how many it does is said."""
-    kept = []
-    for row in rows:
-        with contextlib.suppress(DataError):
-            check(row["prompt"])
-            kept.append(dict(row))
+    kept = fitting(rows, check)
     if len(kept) < len(rows):
         say_all([f"{len(rows) - len(kept)} of {len(rows)} prompts leave no room for an answer, and "
                  "nothing is measured on them"])  # fmt: skip
@@ -332,9 +323,11 @@ def learn_online(
         rows: In place of its prompts.
         environment: In place of the one that it names.
     """
+    check_shard(command, weights=command.weights in ("int8", "nf4"))
     stage = open_policy_stage(command, name, reward, rows, environment)
     with discarded_unused(stage.run, command):
         config = online_config(settings, command, stage, updates)
+        spread(stage.model, command, resolve_device(command.device))
         stage.baseline()
         trainer = kind(
             stage.model,

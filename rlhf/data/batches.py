@@ -5,7 +5,7 @@ run needs no saved position. Rows are padded on the right. Masking for encoders 
 supervised/masked.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,15 @@ __all__ = [
     "Packed",
     "batch_of",
     "by_length",
+    "by_tokens",
     "num_targets",
     "pack",
     "pad_right",
     "target_places",
 ]
+
+# Of one forward pass where nothing is learned.
+BATCH_TOKENS = 8192
 
 TokenArray = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -139,6 +143,16 @@ def _first_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
         rows[row].append(index)
         free[row] -= need
     return rows
+
+
+def by_tokens(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of texts to be read together, similar sizes in tokens, the longest texts first."""
+    order = sorted(range(len(sizes)), key=lambda n: sizes[n])
+    while order:
+        # The longest of the rest decides how many go together.
+        count = max(1, BATCH_TOKENS // sizes[order[-1]])
+        yield order[-count:]
+        del order[-count:]
 
 
 def by_length(sizes: Sequence[int], *, length: int, other: int) -> list[tuple[list[int], int]]:

@@ -13,6 +13,7 @@ from playout.rlhf.data.messages import Message, Prompt, as_messages, checked_mes
 from playout.rlhf.data.rows import Row, text_field
 
 __all__ = [
+    "asked_and_said",
     "demonstration_parts",
     "join_texts",
     "listed",
@@ -24,6 +25,7 @@ __all__ = [
 
 # Characters after which a new word is set off by a space.
 _CLOSING = ".,;:!?)]}%’”»\"'"
+_ANSWERS = ("response", "completion", "output")
 _SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 
 
@@ -84,11 +86,38 @@ def demonstration_parts(row: Row, where: str) -> tuple[Prompt, str, int]:
         prompt: Prompt = f"{asked}\n\n{given}" if isinstance(given, str) and given else asked
     else:
         prompt = prompt_of(row, where, empty=True)
-    names = ("response", "completion", "output")
-    answer = next((row[name] for name in names if row.get(name) is not None), None)
-    if isinstance(prompt, str) and isinstance(answer, str | None):
-        return prompt, text_field(row, where, *names), 0
-    name = next(name for name in names if row.get(name) is not None) if answer is not None else ""
+    name = _answer_field(row)
+    if isinstance(prompt, str) and isinstance(row.get(name), str | None):
+        return prompt, text_field(row, where, *_ANSWERS), 0
+    return _last_answer(prompt, row, where, name)
+
+
+def asked_and_said(row: Row, where: str) -> tuple[Prompt, str | None]:
+    """What a row asks, and the answer in a field of its own (None without one), for measures.
+
+    Texts may be empty; an answer follows a text as `join_texts` says.
+    """
+    if "instruction" in row and "prompt" not in row:
+        prompt, answer, _ = demonstration_parts(row, where)
+        return prompt, join_texts(prompt, answer)
+    name = _answer_field(row)
+    if not name and not {"prompt", "messages", "conversations"} & set(row):
+        return text_field(row, where, "text", empty=True), None
+    prompt = prompt_of(row, where, empty=True)
+    if not name:
+        return prompt, None
+    if isinstance(row[name], str):
+        return prompt, join_texts(prompt, text_field(row, where, name, empty=True))
+    return _last_answer(prompt, row, where, name)[:2]
+
+
+def _answer_field(row: Row) -> str:
+    """The field that holds a row's answer; empty where none does."""
+    return next((name for name in _ANSWERS if row.get(name) is not None), "")
+
+
+def _last_answer(prompt: Prompt, row: Row, where: str, name: str) -> tuple[Prompt, str, int]:
+    """What stands before the last of a row's answers, that answer, and the prompt's length."""
     if not name:
         raise DataError(f"{where}: there is no field 'response'")
     before = as_messages(prompt) if prompt else ()

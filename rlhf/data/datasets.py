@@ -158,10 +158,11 @@ def hold_out(
     *,
     texts: Callable[[T], Sequence[str]],
     tell: Tell | None = None,
+    handful: int = HANDFUL,
 ) -> tuple[list[T], list[T]]:
-    """Own records to learn from and held out; fewer than 20 serve for both, as `tell` is told."""
+    """Own records to learn from and held out; a handful serves for both, as `tell` is told."""
     train, test = split_by_text(items, share, texts=texts, seed=SPLIT_SEED)
-    if len(items) >= HANDFUL and train and test:
+    if len(items) >= handful and train and test:
         return train, test
     if tell is not None:
         tell(f"none of {len(items)} records are held out: all serve for both")

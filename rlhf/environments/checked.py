@@ -22,7 +22,7 @@ from playout.own_code import fault_of
 from playout.rlhf.data.messages import Prompt, checked_messages
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 
-__all__ = ["CheckedEnvironment", "kept_random_state", "time_limit"]
+__all__ = ["CheckedEnvironment", "as_number", "kept_random_state", "kind_of", "time_limit"]
 
 T = TypeVar("T")
 
@@ -94,13 +94,13 @@ class CheckedEnvironment:
         found = self._call("step", self._inner.step, answer)
         self.turn += 1
         if isinstance(found, str | bytes) or not isinstance(found, Sequence):
-            raise self._fault(f"step returned {_kind(found)}, not (reply, reward, done)")
+            raise self._fault(f"step returned {kind_of(found)}, not (reply, reward, done)")
         if not 3 <= len(found) <= 4:
             raise self._fault(f"step returned {len(found)} values, not (reply, reward, done)")
         reply, reward, done, truncated = (*found, False)[:4]
         for name, value in (("done", done), ("truncated", truncated)):
             if not isinstance(value, bool | np.bool_):
-                raise self._fault(f"step gave {name} as {_kind(value)}, not True or False")
+                raise self._fault(f"step gave {name} as {kind_of(value)}, not True or False")
         over = bool(done) or bool(truncated)
         if reply is not None:
             reply = self._prompt(reply, "step")
@@ -119,7 +119,7 @@ class CheckedEnvironment:
         listed = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
         if not listed or not all(isinstance(text, str) and text for text in listed):
             empty = isinstance(found, Sequence) and not found
-            what = "an empty list" if empty else f"{_kind(found)}, not a list of texts"
+            what = "an empty list" if empty else f"{kind_of(found)}, not a list of texts"
             raise self._fault(f"answers returned {what}")
         return [self._text(text, "answers") for text in listed]
 
@@ -134,7 +134,7 @@ class CheckedEnvironment:
         if found is None:
             return {}
         if not isinstance(found, Mapping):
-            raise self._fault(f"metrics returned {_kind(found)}, not a dictionary of numbers")
+            raise self._fault(f"metrics returned {kind_of(found)}, not a dictionary of numbers")
         return {str(name): self._number(value, str(name)) for name, value in found.items()}
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class CheckedEnvironment:
             return self._text(value, name)
         listed = isinstance(value, Sequence) and not isinstance(value, bytes)
         if not listed or not all(isinstance(part, Mapping) for part in value[:1]):
-            raise self._fault(f"{name} returned {_kind(value)}, not a text or a list of messages")
+            raise self._fault(f"{name} returned {kind_of(value)}, not a text or a list of messages")
         try:
             return checked_messages(value, f"what {name} of the environment {self.name} returned")
         except DataError as error:
@@ -190,10 +190,9 @@ class CheckedEnvironment:
 
     def _number(self, value: Any, name: str = "reward") -> float:
         try:
-            # Of a text it would be a guess whether it is meant.
-            number = float("-" if isinstance(value, str | bytes) else value)
+            number = as_number(value)
         except (TypeError, ValueError):
-            raise self._fault(f"the {name} is {_kind(value)}, not a number") from None
+            raise self._fault(f"the {name} is {kind_of(value)}, not a number") from None
         if not math.isfinite(number):
             raise self._fault(f"the {name} is {number}")
         return number
@@ -202,5 +201,11 @@ class CheckedEnvironment:
         return EnvironmentFault(f"the environment {self.name}: {text}")
 
 
-def _kind(value: Any) -> str:
+def as_number(value: Any) -> float:
+    """A number of any library as a float; TypeError or ValueError where it would be a guess."""
+    return float("-" if isinstance(value, str | bytes) else value)
+
+
+def kind_of(value: Any) -> str:
+    """What errors call a value that is of no use."""
     return f"{value!r:.40}" if isinstance(value, int | float | str) else type(value).__name__

@@ -27,6 +27,8 @@ from playout.agents.runs.devices import pack_to_device
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
+from playout.rlhf.data.encoding import encode_answer
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.generation.conversation import conversation_format
@@ -283,18 +285,14 @@ class LanguageGamePlayer(RunPlayer):
         places, rows = [], []
         for row, state in enumerate(states):
             text = prompt(state)
-            turn = [{"role": "user", "content": text}]
-            head = talk.begin(turn if self._in_turns else text)
+            asked: Prompt = [{"role": "user", "content": text}] if self._in_turns else text
+            head = talk.begin(asked)
             head = [*head, *self.tokenizer.encode(thoughts[row], continues=True)]
             for action in state.legal_actions:
                 move = state.action_text(action)
                 answer = move if self._in_turns else prompt.answer(state, action)
-                ids = [
-                    *self.tokenizer.encode(answer, continues=not self._in_turns),
-                    talk.stop_ids[0],
-                ]
                 places.append((row, action))
-                rows.append((head, ids))
+                rows.append((head, encode_answer(talk, asked, answer)))
         for start in range(0, len(rows), _SCORED):
             part = rows[start : start + _SCORED]
             width = max(len(head) + len(ids) for head, ids in part)

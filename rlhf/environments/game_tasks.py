@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from playout.agents.rating.openings import Part, opening_plies, random_openings
 from playout.agents.rating.play import usual_plies
 from playout.agents.rating.positions import (
-    canonical_hashes,
     load_choosing_positions,
     load_scored_positions,
     moves_text,
@@ -31,7 +30,7 @@ from playout.envs.core.registry import built_in
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DataError, GameError
 from playout.mcts.exact.alphabeta import AlphaBeta
-from playout.mcts.exact.positions import unseen
+from playout.mcts.exact.positions import canonical_hashes, unseen
 from playout.mcts.exact.prover import (
     GIVEN_UP,
     ILLEGAL,
@@ -164,7 +163,7 @@ def plies_of(game: NativeGame, *, solved: bool) -> tuple[int, int]:
 
 def is_test(states: StateBatch) -> NDArray[np.bool_]:
     """Bool [B]: does a position belong to the side that is judged on? By symmetry class."""
-    hashes = np.array(canonical_hashes(states), np.uint64)
+    hashes = canonical_hashes(states)
     # Multiplied, since a game's hash may keep some of its bits constant (Fibonacci hashing).
     mixed = (hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
     test: NDArray[np.bool_] = mixed < np.uint64(TEST_SHARE * 2**24)
@@ -187,7 +186,7 @@ def _rated(game: NativeGame) -> frozenset[int]:
             with contextlib.suppress(GameError):
                 sets = [load_scored_positions(game), load_choosing_positions(game)]
                 states = [one.states for one in sets if one is not None]
-                found = frozenset(canonical_hashes(StateBatch.concatenate(states)))
+                found = frozenset(canonical_hashes(StateBatch.concatenate(states)).tolist())
         _rated_classes[key] = found
     return _rated_classes[key]
 

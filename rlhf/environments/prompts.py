@@ -1,30 +1,34 @@
 """Prompts as the environment of one turn: the prompt is read, the answer ends the episode.
 
 Rows of a file keep their other fields as the task's own data, which reward functions can ask for by
-name. Prompts as texts alone are data/records.py's; the reward is a function's.
+name. The reward is a function's.
 """
 
-import os
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.conversations import prompt_of
-from playout.rlhf.data.messages import Prompt, checked_messages
-from playout.rlhf.data.records import Preference, prompt_key, read_prompts, split_by_text
-from playout.rlhf.data.rows import SUFFIXES, Source, name_of, read_rows
+from playout.rlhf.data.conversations import prompt_of, prompt_text
+from playout.rlhf.data.datasets import HELD_OUT, hold_out
+from playout.rlhf.data.messages import Prompt, as_messages
+from playout.rlhf.data.records import Preference, prompt_key, prompt_rows
+from playout.rlhf.data.rows import Source, name_of
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.tokenizer import Tokenizer
 
 __all__ = [
     "PROMPTS",
     "PromptEnvironment",
     "PromptTask",
     "episode_seed",
+    "fitting",
     "prompt_environment",
     "prompts_of",
     "read_prompt_tasks",
+    "room_check",
     "split_prompt_tasks",
 ]
 
@@ -32,7 +36,7 @@ PROMPTS = "prompts"
 """Name of the environment that only asks."""
 PromptTask = str | Sequence[Mapping[str, str]] | Mapping[str, Any]
 """A text, a conversation, or a row with the field `prompt`."""
-_HELD_OUT = 1 << 30
+_TEST_SEEDS = 1 << 30
 
 
 class PromptEnvironment:
@@ -85,11 +89,8 @@ def read_prompt_tasks(
         DataError: A row has no prompt or one that `check` refuses, or there is no row.
     """
     found = []
-    for where, row in _prompt_rows(source):
-        listed = isinstance(row.get("prompt"), list)
-        prompt = (
-            checked_messages(row["prompt"], f"{where}: prompt") if listed else prompt_of(row, where)
-        )
+    for where, row in prompt_rows(source):
+        prompt = prompt_of(row, where)
         try:
             check(prompt)
         except DataError as error:
@@ -100,33 +101,49 @@ def read_prompt_tasks(
     return found
 
 
-def _prompt_rows(source: Source) -> Iterable[tuple[str, dict[str, Any]]]:
-    if not isinstance(source, str | os.PathLike):
-        return read_rows([{"prompt": row} if isinstance(row, str) else row for row in source])
-    path = Path(str(source))
-    if str(source).startswith("hub:") or path.suffix in SUFFIXES or path.is_dir():
-        return read_rows(source)
-    lines = read_prompts(source)
-    return [(f"{path}, prompt {n}", {"prompt": line}) for n, line in enumerate(lines, 1)]
-
-
 def prompts_of(pairs: Iterable[Preference]) -> list[dict[str, Any]]:
     """The prompts of pairs as rows, each once, in their order; empty ones are left out."""
     found = {prompt_key(pair.prompt): pair.prompt for pair in pairs if pair.prompt}
     return [{"prompt": prompt} for prompt in found.values()]
 
 
+def room_check(tokenizer: Tokenizer, room: int, *, as_user: bool) -> Callable[[Prompt], None]:
+    """Refuses a prompt that leaves no room for its answer, or that the template does not take.
+
+    Args:
+        tokenizer: The policy's.
+        room: Tokens that a prompt may have.
+        as_user: Plain text is a user's message.
+    """
+    talk = conversation_format(tokenizer)
+
+    def check(prompt: Prompt) -> None:
+        count = len(talk.begin(as_messages(prompt) if as_user else prompt, special=True))
+        if count > room:
+            raise DataError(
+                f"the prompt has {count} tokens, and there is room for {room} beside its answer"
+            )
+
+    return check
+
+
+def fitting(
+    rows: Iterable[Mapping[str, Any]], check: Callable[[Prompt], object]
+) -> list[dict[str, Any]]:
+    """The rows whose `prompt` is not refused by a check, with DataError."""
+    kept = []
+    for row in rows:
+        with contextlib.suppress(DataError):
+            check(row["prompt"])
+            kept.append(dict(row))
+    return kept
+
+
 def split_prompt_tasks(
     tasks: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """To learn from and held out; a handful of prompts serves for both."""
-    train, test = split_by_text(tasks, 0.2, texts=lambda task: [_text(task["prompt"])])
-    whole = len(tasks) >= 40 and train and test
-    return (train, test) if whole else (tasks, tasks)
-
-
-def _text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)
+    """To learn from and held out; fewer than 40 prompts serve for both."""
+    return hold_out(tasks, HELD_OUT, texts=lambda task: [prompt_text(task["prompt"])], handful=40)
 
 
 def episode_seed(seed: int, number: int, split: Split = "train") -> int:
@@ -137,5 +154,5 @@ def episode_seed(seed: int, number: int, split: Split = "train") -> int:
         number: Of the group of episodes that share it.
         split: Which side.
     """
-    drawn = int(np.random.default_rng([seed, 13, number]).integers(_HELD_OUT))
-    return drawn + _HELD_OUT if split == "test" else drawn
+    drawn = int(np.random.default_rng([seed, 13, number]).integers(_TEST_SEEDS))
+    return drawn + _TEST_SEEDS if split == "test" else drawn

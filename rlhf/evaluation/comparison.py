@@ -11,12 +11,20 @@ from typing import Any
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
+from playout.rlhf.data.corpora import votes_source
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import read_preferences
-from playout.rlhf.environments.prompts import prompts_of, read_prompt_tasks, split_prompt_tasks
+from playout.rlhf.environments.prompts import (
+    fitting,
+    prompts_of,
+    read_prompt_tasks,
+    room_check,
+    split_prompt_tasks,
+)
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.conversation import Truncate
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
@@ -80,7 +88,7 @@ def comparison_of(
     if not base:
         raise RunError(f"{run.path} did not start from a policy; name one to compare with")
     other, other_tokenizer = load_model(str(base), ["sft", "pretrain"], device=device, weights=held)
-    if other_tokenizer.vocab_size != tokenizer.vocab_size:
+    if not other_tokenizer.same_vocabulary(tokenizer):
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
     named = reward or run.config.get("reward")
     if not named:
@@ -93,7 +101,9 @@ def comparison_of(
         str(named), weights_of_rewards=parts, dtype=dtype, device=device, weights=held
     )
     source = str(run.config.get("material", "files"))
-    rows = read_prompt_tasks(prompts) if prompts else _own_rows(run)
+    longest = response_length(run.config)
+    room = policy.config.max_position_embeddings - longest
+    rows = read_prompt_tasks(prompts) if prompts else _own_rows(run, tokenizer, room)
     rows = None if rows is None else rows[:num_prompts]
     asked: list[Prompt] = (
         [*Datasets(source).prompts()[1]] if rows is None else [row["prompt"] for row in rows]
@@ -105,7 +115,7 @@ def comparison_of(
         asked[:num_prompts],
         scorer,
         None if source == "files" else Datasets(source).judge(),
-        max_new_tokens=max_new_tokens or response_length(run.config),
+        max_new_tokens=max_new_tokens or longest,
         temperature=float(run.config.get("temperature", 1.0)),
         stop=tuple(stop or run.config.get("stop", ())),
         seed=seed + 101,
@@ -116,15 +126,20 @@ def comparison_of(
     return Comparison(run.path, policy, other, evaluator)
 
 
-def _own_rows(run: RunDir) -> list[dict[str, Any]] | None:
-    """The prompts of its own that a run held out; None where it took those of playout."""
+def _own_rows(run: RunDir, tokenizer: Tokenizer, room: int) -> list[dict[str, Any]] | None:
+    """The prompts of its own that a run held out; None where it took those of playout.
+
+    Of pairs only prompts of up to `room` tokens were divided.
+    """
     config, is_dpo = run.config, run.kind == "rlhf.dpo"
     kept = str(run.path / str(config["rows"])) if config.get("rows") else ""
     file = str(config.get("prompts") or "")
     if not file and config.get("material") == "files":
         file = str(config.get("preferences" if is_dpo else "data") or "")
         if is_dpo:
-            return split_prompt_tasks(prompts_of(read_preferences(kept or file)))[1]
+            pairs = read_preferences(votes_source(kept or file))
+            check = room_check(tokenizer, room, as_user=config.get("asked") == "user")
+            return split_prompt_tasks(fitting(prompts_of(pairs), check))[1]
     if not is_dpo:  # whose rows are pairs
         file = kept or file
     return split_prompt_tasks(read_prompt_tasks(file))[1] if file else None

@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["findings", "of_best_of_n", "of_classification", "of_method", "share"]
+__all__ = [
+    "findings",
+    "of_best_of_n",
+    "of_classification",
+    "of_comparison",
+    "of_method",
+    "share",
+]
 
 Evaluation = Mapping[str, float]
 """Means over held-out prompts by name, at one point of training."""
@@ -34,17 +41,37 @@ def findings(data: Mapping[str, Any]) -> list[str]:
         bits = data["pretrain"]["eval/bits_per_byte"][-1][1]
         lines.append(f"Pretraining: {bits:.3f} bits per byte of held-out text.")
     lines += of_classification(data.get("classify_table") or [])
-    reward = data.get("reward_table")
-    if reward:
-        shown = share(reward["accuracy"], reward.get("accuracy_interval"))
-        line = f"Reward model: {shown} of held-out pairs in the order people gave them"
-        if "far_accuracy" in reward:
-            line += f", {share(reward['far_accuracy'])} of those at least 1 apart"
-        lines.append(f"{line}; calibration error {reward['calibration_error']:.3f}.")
+    for who, table in (("Reward model", "reward_table"), ("Judge", "judge_table")):
+        reward = data.get(table)
+        if reward:
+            shown = share(reward["accuracy"], reward.get("accuracy_interval"))
+            line = f"{who}: {shown} of held-out pairs in the order people gave them"
+            if "far_accuracy" in reward:
+                line += f", {share(reward['far_accuracy'])} of those at least 1 apart"
+            lines.append(f"{line}; calibration error {reward['calibration_error']:.3f}.")
     for name, rows in data["trained"].items():
         lines += of_method(name, rows)
         lines += of_best_of_n(name, rows[-1], data.get("best_of_n") or [])
+        lines += of_comparison(name, (data.get("judge") or {}).get(name) or {})
     return lines
+
+
+def of_comparison(name: str, table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How often a method's answers beat those before it, by each scorer, with 95 % intervals.
+
+    Several answers to few prompts make the interval one over answers to these prompts.
+    """
+    if not table:
+        return []
+    shares = "; ".join(
+        f"{share(row['win_rate'], row['interval'])} by the {by}" for by, row in table.items()
+    )
+    row = next(iter(table.values()))
+    count, distinct = row["prompts"], row.get("distinct_prompts", row["prompts"])
+    over = f"{count} pairs of answers"
+    if distinct < count:
+        over += f" to {distinct} prompts, over whose answers the interval is"
+    return [f"{name}: its answers beat those before it in {shares}, of {over}."]
 
 
 def of_classification(table: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,9 +6,9 @@ that the reward stage reads. Rewards and judges are given.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,23 @@ from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
-__all__ = ["compare_policies", "human_votes", "win_rate"]
+__all__ = [
+    "Answers",
+    "answer_both",
+    "compare_policies",
+    "human_votes",
+    "win_rate",
+    "win_rates",
+]
+
+
+class Answers(NamedTuple):
+    """What a policy answered to N prompts."""
+
+    texts: Sequence[str]
+    """N answers."""
+    scores: Mapping[str, Tensor]
+    """Of each scorer [N] numbers."""
 
 
 def win_rate(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
@@ -41,18 +57,31 @@ def compare_policies(
     policy: Transformer, opponent: Transformer, evaluator: PolicyEvaluator
 ) -> dict[str, Any]:
     """Win rates of `policy` by the learned reward and by the independent judge."""
-    ours = evaluator.score(evaluator.respond(policy))
+    ours, theirs = answer_both(policy, opponent, evaluator)
+    return win_rates(ours, theirs)
+
+
+def answer_both(
+    policy: Transformer, opponent: Transformer, evaluator: PolicyEvaluator
+) -> tuple[Answers, Answers]:
+    """What both policies answer to the same prompts, and what it is worth."""
     # Other random numbers: two answers with the same ones would be no independent samples.
-    theirs = evaluator.score(evaluator.respond(opponent, draw=1))
-    found: dict[str, Any] = {}
-    for name in ours:
-        found[name] = {
-            **win_rate(ours[name], theirs[name]),
-            "mean": float(ours[name].mean()),
-            "opponent_mean": float(theirs[name].mean()),
-            "opponent_std": float(deviation(theirs[name])),
+    found = [evaluator.respond(policy), evaluator.respond(opponent, draw=1)]
+    ours, theirs = (Answers(one.responses, evaluator.score(one)) for one in found)
+    return ours, theirs
+
+
+def win_rates(ours: Answers, theirs: Answers) -> dict[str, Any]:
+    """How often the first answers score higher, and the means, by each score."""
+    return {
+        name: {
+            **win_rate(one, other),
+            "mean": float(one.mean()),
+            "opponent_mean": float(other.mean()),
+            "opponent_std": float(deviation(other)),
         }
-    return found
+        for (name, one), other in zip(ours.scores.items(), theirs.scores.values(), strict=True)
+    }
 
 
 _ANSWERS = {
@@ -60,6 +89,7 @@ _ANSWERS = {
     "2": "right", "right": "right", "b": "right",
     "t": "tie", "tie": "tie", "=": "tie",
 }  # fmt: skip
+_SIDES = "policy", "reference"
 
 
 def human_votes(
@@ -69,7 +99,6 @@ def human_votes(
     *,
     votes: Path,
     seed: int,
-    names: tuple[str, str] = ("policy", "reference"),
     ask: Callable[[str], str] | None = None,
     show: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -81,12 +110,11 @@ def human_votes(
         theirs: Answers of the second.
         votes: JSON lines to append to; pairs that it holds already are not asked again.
         seed: Of the order of the sides.
-        names: Written beside the votes, not shown before the end.
         ask: Reads a line; the terminal's input by default.
         show: Writes a line.
 
     Returns:
-        The win rate of the first policy over all votes in the file between these names.
+        The win rate of the first policy over all votes in the file.
     """
     known = _read_votes(votes)
     asked = {(prompt_text(v["prompt"]), frozenset((v["left"], v["right"]))) for v in known}
@@ -103,7 +131,7 @@ def human_votes(
             break
         if answer == "s":
             continue
-        sides = names[::-1] if swapped[row] else names
+        sides = _SIDES[::-1] if swapped[row] else _SIDES
         vote = {
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
             "left": pair[0],
@@ -114,7 +142,7 @@ def human_votes(
         }
         _append(votes, vote)
         known.append(vote)
-    return _count(known, names)
+    return _count(known)
 
 
 def _read(ask: Callable[[str], str]) -> str:
@@ -153,15 +181,15 @@ def _append(path: Path, vote: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _count(votes: Sequence[dict[str, Any]], names: tuple[str, str]) -> dict[str, Any]:
-    """The first name's score against the second."""
+def _count(votes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The policy's score against the reference."""
     ours, theirs = [], []
     for vote in votes:
         sides = vote.get("left_policy"), vote.get("right_policy")
-        if set(sides) != set(names):
+        if set(sides) != set(_SIDES):
             continue
         left = {"left": 1.0, "right": 0.0, "tie": 0.5}.get(vote["winner"], 0.5)
-        mine = left if sides[0] == names[0] else 1.0 - left
+        mine = left if sides[0] == _SIDES[0] else 1.0 - left
         ours.append(mine)
         theirs.append(1.0 - mine)
     return win_rate(torch.tensor(ours), torch.tensor(theirs))

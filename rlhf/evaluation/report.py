@@ -13,28 +13,24 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.errors import RunError
 from playout.rlhf.evaluation.findings import findings, share
-from playout.rlhf.evaluation.samples import read_samples
+from playout.rlhf.evaluation.samples import read_pairs, read_samples
 from playout.rlhf.model.folder import IMPROVING
 
-__all__ = ["closing", "curve", "write_report"]
+__all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
 
 SHOWN = 10
 
 
-def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl of a run, none if it is not there."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-
-
 def curve(folder: Path, key: str) -> list[tuple[int, float]]:
-    """(update, value) of a metric."""
-    rows = enumerate(metrics_of(folder), 1)
-    return [(int(row.get("update", n)), float(row[key])) for n, row in rows if key in row]
+    """(update, value) of a metric, where it was a number."""
+    return [
+        (int(row.get("update", n)), float(row[key]))
+        for n, row in enumerate(read_rows(folder), 1)
+        if row.get(key) is not None
+    ]
 
 
 def _read(path: Path) -> Any:
@@ -58,6 +54,7 @@ def gather(path: Path) -> dict[str, Any]:
             found["trained"][name] = evaluations
     found["classify_table"] = _read(path / "classify" / "table.json")
     found["reward_table"] = _read(path / "reward" / "table.json")
+    found["judge_table"] = _read(path / "judge-reward" / "table.json")
     found["best_of_n"] = _read(path / "best-of-n" / "table.json")
     found["judge"] = _read(path / "judge" / "table.json")
     return found
@@ -67,8 +64,12 @@ def evaluations_of(folder: Path) -> list[dict[str, float]]:
     """Evaluations of a stage that improved a policy, the state before it first."""
     before = _read(folder / "baseline.json")
     rows = [] if before is None else [{"update": 0.0, **before}]
-    for number, row in enumerate(metrics_of(folder), 1):
-        own = {key.removeprefix("eval/"): value for key, value in row.items() if "eval/" in key}
+    for number, row in enumerate(read_rows(folder), 1):
+        own = {
+            key.removeprefix("eval/"): value
+            for key, value in row.items()
+            if "eval/" in key and value is not None
+        }
         if own:
             rows.append({"update": float(row.get("update", number)), **own})
     return rows
@@ -76,6 +77,8 @@ def evaluations_of(folder: Path) -> list[dict[str, float]]:
 
 def samples_of(path: Path) -> list[dict[str, Any]]:
     """The same held-out prompts answered before and after every stage."""
+    if judged := _judged(path / "judge"):
+        return judged
     before: list[dict[str, Any]] = []
     after: dict[str, list[dict[str, Any]]] = {}
     for name in IMPROVING:
@@ -94,6 +97,25 @@ def samples_of(path: Path) -> list[dict[str, Any]]:
             answers.append(("best of n", shown))
         found.append(entry)
     return found
+
+
+def _judged(folder: Path) -> list[dict[str, Any]]:
+    """The answers that a judge compared, where they were kept."""
+    tables = {name: read_pairs(folder / f"{name}.json")[:SHOWN] for name in IMPROVING}
+    tables = {name: table for name, table in tables.items() if table}
+    if not tables:
+        return []
+    first = next(iter(tables.values()))
+    return [
+        {
+            "prompt": row["prompt"],
+            "answers": [
+                ("before", row["before"]),
+                *((name, table[number]["after"]) for name, table in tables.items()),
+            ],
+        }
+        for number, row in enumerate(first)
+    ]
 
 
 def write_report(path: Path) -> Path:
@@ -138,11 +160,36 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; 
 table { border-collapse: collapse; margin: 1em 0; }
 td, th { border-bottom: 1px solid #ccc; padding: .3em .8em; text-align: left; vertical-align: top; }
 img { max-width: 100%; }
-figure { margin: 1em 0; } figcaption, small { color: #666; }
 """
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+_NOTES = {
+    "synthetic": "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, "
+    "whose true value the judge knows. Nothing here says how a model does on real text.</p>",
+    "real": "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>",
+    "votes": "<p>Votes of people on answers. The judge is a second reward model, which other "
+    "people's votes taught; no policy and no learned reward saw the prompts that it judges on.</p>",
+}
+
+
+def html_page(title: str, body: str, *, style: str = "") -> str:
+    """A page that needs no other file; `title` is text, `body` HTML, `style` further CSS."""
+    title = html.escape(title)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}{style}</style><h1>{title}</h1>{body}</html>\n"
+    )
+
+
+def picture(png: bytes, title: str) -> str:
+    """An image that lies in the page itself."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
+
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
@@ -158,15 +205,15 @@ def _tables(data: dict[str, Any]) -> str:
             for stage, found in data["judge"].items()
             for by, row in found.items()
         ]  # fmt: skip
-        head = ("policy", "judged by", "wins against sft (95 %)", "mean", "mean of sft")
-        parts.append("<h2>Win rates</h2>" + _table(head, rows))
+        head = ("policy", "judged by", "wins against before (95 %)", "mean", "mean before")
+        parts.append("<h2>Win rates</h2>" + html_table(head, rows))
     if data["best_of_n"]:
         names = [n for n in ("reward", "judge", "length") if n in data["best_of_n"][0]]
         rows = [
             [str(row["n"]), f"{row['kl']:.2f}", *(f"{row[name]:.3f}" for name in names)]
             for row in data["best_of_n"]
         ]
-        parts.append("<h2>Best of n</h2>" + _table(("n", "KL at most", *names), rows))
+        parts.append("<h2>Best of n</h2>" + html_table(("n", "KL at most", *names), rows))
     if data["classify_table"]:
         rows = [
             [
@@ -178,14 +225,14 @@ def _tables(data: dict[str, Any]) -> str:
             for row in data["classify_table"]
         ]
         names = ["task", "model", "accuracy or pairs in order (95 %)", "F1, or pairs 1 apart"]
-        parts.append("<h2>Supervised baselines</h2>" + _table(names, rows))
+        parts.append("<h2>Supervised baselines</h2>" + html_table(names, rows))
     return "\n".join(parts)
 
 
 def _samples(rows: Sequence[dict[str, Any]]) -> str:
     parts = [
-        "<h2>Samples</h2><p>Held-out prompts, the same random numbers, nothing picked; beside each "
-        "sampled answer stands the policy's likeliest one.</p>"
+        "<h2>Samples</h2><p>Held-out prompts, nothing picked; beside each sampled answer stands "
+        "the policy's likeliest one, where it was asked for.</p>"
     ]
     for row in rows:
         cells = []
@@ -196,30 +243,22 @@ def _samples(rows: Sequence[dict[str, Any]]) -> str:
             greedy = str(answer.get("greedy", "")).strip()
             cells.append([name, str(answer["response"]).strip(), scores, greedy])
         parts.append(f"<h3>{html.escape(str(row['prompt']))} …</h3>")
-        parts.append(_table(("policy", "sampled", "scores", "likeliest"), cells))
+        parts.append(html_table(("policy", "sampled", "scores", "likeliest"), cells))
     return "\n".join(parts)
 
 
 def _page(
     run: RunDir, data: dict[str, Any], pictures: dict[str, Path], samples: list[dict[str, Any]]
 ) -> str:
-    made_up = run.config.get("material") == "synthetic"
-    note = (
-        "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, whose "
-        "true value the judge knows. Nothing here says how a model does on real text.</p>"
-        if made_up
-        else "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>"
-    )
+    note = _NOTES.get(str(run.config.get("material")), _NOTES["real"])
     figures = "".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(title)}'
+        f"<figure>{picture(path.read_bytes(), title)}<figcaption>{html.escape(title)}"
         "</figcaption></figure>"
         for title, path in pictures.items()
     )
     points = "".join(f"<li>{html.escape(line)}</li>" for line in findings(data))
-    title = f"playout rlhf: {html.escape(run.path.name)}, size {run.config.get('size')}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{note}<ul>{points}</ul>"
-        f"<h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}</html>\n"
+    return html_page(
+        f"playout rlhf: {run.path.name}, size {run.config.get('size')}",
+        f"{note}<ul>{points}</ul><h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}",
+        style="figure { margin: 1em 0; } figcaption, small { color: #666; }\n",
     )

@@ -7,6 +7,7 @@ same files again. Scores of any kind are further columns.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
@@ -16,7 +17,7 @@ from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["read_samples", "write_answers", "write_samples"]
+__all__ = ["read_pairs", "read_samples", "write_answers", "write_pairs", "write_samples"]
 
 SHOWN = 16
 
@@ -36,7 +37,7 @@ def write_samples(
             "prompt": prompt,
             "response": response,
             **({} if greedy is None else {"greedy": greedy[row]}),
-            **{name: round(float(column[row]), 4) for name, column in (scores or {}).items()},
+            **_numbers(scores or {}, row),
         }
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
     ]
@@ -44,6 +45,36 @@ def write_samples(
     folder.mkdir(exist_ok=True)
     blob = json.dumps(rows, ensure_ascii=False, indent=1).encode()
     replace_file(folder / f"{step:06d}.json", blob)
+
+
+def _numbers(scores: Mapping[str, Any], row: int) -> dict[str, float]:
+    """The scores of a row, short enough to be read."""
+    return {name: round(float(column[row]), 4) for name, column in scores.items()}
+
+
+Side = tuple[Sequence[str], Mapping[str, Any]]
+"""N answers, and N scores of each name."""
+
+
+def write_pairs(path: Path, prompts: Sequence[str], before: Side, after: Side) -> None:
+    """Keep what was answered before and after side by side, a row a prompt."""
+    rows = [
+        {
+            "prompt": prompt,
+            **{
+                name: {"response": texts[row], **_numbers(scores, row)}
+                for name, (texts, scores) in (("before", before), ("after", after))
+            },
+        }
+        for row, prompt in enumerate(prompts)
+    ]
+    replace_file(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """The rows of `write_pairs`; none if there is no such file."""
+    found: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+    return found
 
 
 def write_answers(

@@ -6,11 +6,11 @@ chosen once and kept in the run, so that a run that goes on, or is repeated with
 learns the same.
 """
 
-import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.reporting import write_json
 from playout.errors import DataError
 from playout.rlhf.data.records import read_demonstrations
@@ -52,8 +52,7 @@ def plan_steps(
     kept = read_json(plan) if plan.exists() else {}
     if "sft_steps" in kept:
         return {name: int(kept.get(f"{name}_steps", 0)) for name in stages}
-    lines = (pretrain / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(lines[-1]) if lines else {}
+    last = [{}, *read_rows(pretrain)][-1]
     tokens, seconds = float(last.get("step", 0)), float(last.get("time/elapsed", 0.0))
     if tokens <= 0 or seconds <= 0:
         raise DataError(f"{pretrain} has measured no time; leave --minutes out")
@@ -79,9 +78,9 @@ def plan_steps(
 
 
 def _mean_tokens(tokenizer: Tokenizer, file: Path) -> float:
-    """Of the first rows of a file, which are in no order."""
-    with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in itertools.islice(lines, _LOOKED_AT)]
+    """Of some rows from all over a file, whose last ones may be whole games."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines[:: max(1, -(-len(lines) // _LOOKED_AT))]]
     texts = [
         "".join((str(item.prompt), item.response, *item.turns))
         for item in read_demonstrations(rows)

@@ -9,7 +9,6 @@ commands, of the same names but for tactics.
 
 import dataclasses
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -38,7 +37,7 @@ from playout.rlhf.games.demonstrations import can_tell
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.minutes import note_data, plan_steps
 from playout.rlhf.games.report import write_report
-from playout.rlhf.model.folder import model_folder
+from playout.rlhf.model.folder import model_folder, replaced_folder
 from playout.rlhf.run import folder_player
 from playout.rlhf.stages.commands import new_command, run_stage
 from playout.rlhf.stages.run import check_ranks, is_finished
@@ -341,7 +340,8 @@ class GamesRecipe:
     def _conclude(self) -> None:
         best = self.best()
         self._say(f"the best policy by its moves is that of {best}; it is left in model/")
-        _place(self.folder(best) / "model", self.run.path / "model")
+        with replaced_folder(self.run.path / "model") as aside:
+            shutil.copytree(self.folder(best) / "model", aside, copy_function=shutil.copyfile)
         self._say(f"report: {write_report(self)}")
 
     def best(self) -> str:
@@ -362,12 +362,3 @@ def _merit(moves: dict[str, Any]) -> tuple[float, float]:
 
 def _joined(*options: str) -> str:
     return ",".join(option for option in options if option)
-
-
-def _place(model: Path, target: Path) -> None:
-    """Copy a model's folder, whole or not at all."""
-    aside = target.with_name(target.name + ".new")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(model, aside, copy_function=shutil.copyfile)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(aside, target)

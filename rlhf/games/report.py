@@ -6,19 +6,18 @@ that nothing was learned from. Writes report/index.html, which holds everything,
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.records.files import read
 from playout.rlhf.environments.game_player import LanguageGamePlayer
+from playout.rlhf.evaluation.findings import share
 from playout.rlhf.evaluation.games import positions_for, told
-from playout.rlhf.evaluation.report import curve
+from playout.rlhf.evaluation.report import curve, html_page, html_table, picture
 from playout.rlhf.games.episodes import told_episodes
 
 if TYPE_CHECKING:
@@ -30,12 +29,8 @@ __all__ = ["write_report"]
 
 _SHOWN_POSITIONS, _SHOWN_GAMES = 8, 2
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em;
-  color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-td, th { border-bottom: 1px solid #ccc; padding: .3em .8em; text-align: left; vertical-align: top; }
 pre { font-size: 13px; line-height: 1.25; margin: .3em 1.2em .3em 0; }
-.row { display: flex; flex-wrap: wrap; } img { max-width: 100%; }
+.row { display: flex; flex-wrap: wrap; }
 .good { color: #176b2c; } .bad { color: #a11; }
 """
 # Metrics of stages that learn from reward, and their titles; a stage may lack some.
@@ -142,35 +137,26 @@ def _games(recipe: GamesRecipe, stage: str) -> str:
 def _table(data: dict[str, Any]) -> str:
     opponents = [row["opponent"] for row in data["measured"][-1].get("games", [])]
     head = ["stage", "legal", "keeps the outcome", "legal in later turns, sampled"]
-    head.append("Elo above random")
-    rows = [[*head, *(f"against {name}" for name in opponents)]]
+    head += ["Elo above random", *(f"against {name}" for name in opponents)]
+    rows = []
     for found in data["measured"]:
         moves = found["moves"]
-        row = [found["stage"], _share(moves["legal"], moves["legal_interval"])]
-        row.append(_share(moves["kept"], moves["kept_interval"]) if "kept" in moves else "")
+        row = [found["stage"], share(moves["legal"], moves["legal_interval"])]
+        row.append(share(moves["kept"], moves["kept_interval"]) if "kept" in moves else "")
         later = found.get("episodes", {}).get("sampled")
         reached = later and later["answers"]
-        row.append(_share(later["legal"], later["legal_interval"]) if reached else "")
+        row.append(share(later["legal"], later["legal_interval"]) if reached else "")
         elo = found.get("elo")
         row.append(f"{elo[0]:.0f} ({elo[1]:.0f} to {elo[2]:.0f})" if elo else "")
         row += [f"{g['wins']} / {g['draws']} / {g['losses']}" for g in found.get("games", [])]
         rows.append(row)
     if "random" in data["measured"][0]["moves"]:
-        random = _share(data["measured"][0]["moves"]["random"])
+        random = share(data["measured"][0]["moves"]["random"])
         rows.append(["a random legal move", "100 %", random, "100 %"])
-    lines = [
-        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-        for row, tag in zip(rows, ["th"] + ["td"] * len(rows), strict=False)
-    ]
-    return "<table>" + "".join(lines) + "</table>"
+    return html_table(head, rows)
 
 
-def _share(value: float, interval: Sequence[float] = ()) -> str:
-    text = f"{100 * value:.1f} %"
-    return text + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")
-
-
-def _figure(data: dict[str, Any]) -> str:
+def _figure(data: dict[str, Any]) -> bytes:
     """One picture: the stages side by side, and under it what happened within each."""
     from matplotlib.figure import Figure
 
@@ -208,7 +194,7 @@ def _figure(data: dict[str, Any]) -> str:
         plane.set_visible(False)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
-    return base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
 
 
 def _asked(position: dict[str, Any]) -> str:
@@ -228,14 +214,13 @@ def _asked(position: dict[str, Any]) -> str:
 
 
 def _page(recipe: GamesRecipe, data: dict[str, Any]) -> str:
-    title = html.escape(f"A language policy learns {data['game']}, size {data['size']}")
     points = "".join(f"<li>{html.escape(line)}</li>" for line in _summary(data))
     asked = "".join(_asked(position) for position in data["positions"])
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1><ul>{points}</ul>{_table(data)}"
-        f'<img alt="curves" src="data:image/png;base64,{_figure(data)}">'
+    return html_page(
+        f"A language policy learns {data['game']}, size {data['size']}",
+        f"<ul>{points}</ul>{_table(data)}{picture(_figure(data), 'curves')}"
         f"<h2>Positions that nothing was learned from</h2><p>Nothing picked; the policy of "
         f"{data['best']}, greedy. Below, how likely it is to write each legal move.</p>"
-        f"<div class=row>{asked}</div>{_games(recipe, data['best'])}</html>\n"
+        f"<div class=row>{asked}</div>{_games(recipe, data['best'])}",
+        style=_STYLE,
     )

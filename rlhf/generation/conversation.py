@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from playout.errors import ConfigError, DataError, PlayoutError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
-from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 
 __all__ = ["ConversationFormat", "Truncate", "conversation_format", "fit_prompt"]

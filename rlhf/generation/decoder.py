@@ -2,7 +2,7 @@
 
 Norm gains and adapters are folded into the weights once, the cache is allocated once, and every
 row keeps its keys and values from column 0 on, however long the prompts beside it are. Choosing
-tokens is sampling.py's, the loop over them generate.py's. Gradients are left out.
+tokens is sampling.py's, the loop over them cached_rows.py's. Gradients are left out.
 """
 
 import math
@@ -267,17 +267,6 @@ class Decoder:
             x = self._finish(x, self._attend(q, index, rows, columns, hidden), weights)
         self.lengths = places + 1
         return self._logits(x[:, 0])
-
-    @torch.no_grad()
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only, int64 on the processor, in this order."""
-        self._known = self._known[rows.numpy()]
-        longest = int(self._known.max())
-        rows = to_device(rows, self.device)
-        for cache in self._cache:
-            cache[:, : len(rows), :, :longest] = cache[:, rows, :, :longest]
-        self.lengths = self.lengths[rows]
-        self._rows = torch.arange(len(rows), device=self.device)
 
     def _compiled(self) -> SmallDecoder:
         """The compiled step, made when it is first used."""

@@ -1,73 +1,23 @@
 """Text generation: prompts in, sampled answers with their log-probabilities out.
 
-Rows that have met a stop token leave the batch as soon as enough of them have. What is sampled for
-a prompt depends on the weights, the seed and the prompt's stream, not on the batch around it: each
-row's arithmetic is laid out the same way whatever stands beside it (tests hold the library to
-that in float32 and bfloat16). Text and its tokens are responses.py's.
+What is sampled for a prompt depends on the weights, the seed and the prompt's stream, not on the
+batch around it (tests hold the library to that in float32 and bfloat16). The loop over tokens is
+cached_rows.py's, text and its tokens are responses.py's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError
+from playout.rlhf.generation.cached_rows import AllowedTokens, CachedRows, WritingRules, Written
 from playout.rlhf.generation.decoder import Decoder
-from playout.rlhf.generation.sampling import SamplingConfig, Seen, choose, on_host, uniforms
-from playout.rlhf.model.reference import must_be_finite
+from playout.rlhf.generation.sampling import SamplingConfig, Seen
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
 __all__ = ["AllowedTokens", "Generation", "Written", "generate"]
-
-# Elsewhere than on a processor, tokens are looked at (has everybody ended?) every so many steps:
-# to look is to wait for the device.
-LOOK_EVERY = 16
-
-
-class AllowedTokens(Protocol):
-    """Restricts what may be written."""
-
-    def mask(self, row: int, written: Sequence[int]) -> NDArray[np.bool_] | None:
-        """Which tokens may come next, bool [V], at least one; None allows all.
-
-        Args:
-            row: Number of the prompt.
-            written: Tokens of its answer so far.
-        """
-
-
-class Written(NamedTuple):
-    """One complete answer."""
-
-    tokens: list[int]
-    """What ended it included."""
-    logprobs: list[float]
-    finished: bool
-    """It came to its end before it was as long as it may be."""
-    stopped: bool
-    """Its last token is a stop token."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """How answers are written, whatever the prompts are; see `generate`."""
-
-    sampling: SamplingConfig
-    stop: Sequence[int]
-    pad: int
-    ends: Callable[[int, Sequence[int]], bool] | None
-    allowed: AllowedTokens | None
-    listen: Callable[[int, int, float], None] | None
-    done: Callable[[int, Written], None] | None
-
-    @property
-    def looks(self) -> bool:
-        """Whether every token is looked at before the next is chosen."""
-        return not (self.ends is None and self.allowed is None and self.listen is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,165 +107,47 @@ def generate(
     names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
     _check(model, prompts, names, max_new_tokens)
     decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
-    # A float32 product of fewer rows may take another path in the library and end in other bits.
-    min_rows = 8 if exact and decoder.dtype == torch.float32 else 1
-    longest = max(len(prompt) for prompt in prompts)
     decoder.compiled = not exact if compiled is None else compiled
-    decoder.allocate(max(min_rows, min(max_rows, len(prompts))), longest + max_new_tokens)
-    rules = _Rules(sampling, stop, pad, ends, allowed, listen, done)
+    length = max(len(prompt) for prompt in prompts) + max_new_tokens
+    rules = WritingRules(sampling, stop, seed, ends, allowed, listen, done, pad)
+    tokens = np.full((len(prompts), max_new_tokens), pad)
+    logprobs = np.zeros(tokens.shape, np.float32)
     parts = []
     for start in range(0, len(prompts), max_rows):
-        rows = slice(start, start + max_rows)
-        u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_generate_batch(decoder, prompts[rows], u, rules, min_rows, start, cached))
-    tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    lengths, finished, stopped = (torch.cat([part[i] for part in parts]) for i in (2, 3, 4))
+        batch = prompts[start : start + max_rows]
+        numbers = np.arange(len(batch))
+        rows = CachedRows(decoder, len(batch), exact=exact, again=False)
+        known = _shared(cached, batch[0])
+        if known:
+            rows.held[:] = known
+            logits = rows.go_on(numbers, [batch[0][known:]], length)
+        else:
+            logits = rows.begin(batch, length)
+        seen = Seen(logits, batch, sampling.repetition_penalty)
+        budgets = np.full(len(batch), max_new_tokens)
+        own = replace(rules, first=start)
+        part = rows.write(numbers, logits, names[start + numbers], budgets, own, seen)
+        tokens[start + numbers, : part.tokens.shape[1]] = part.tokens
+        logprobs[start + numbers, : part.tokens.shape[1]] = part.logprobs
+        parts.append((part.lengths, part.ended, part.stopped))
+    lengths, finished, stopped = (
+        torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)
+    )
     width = int(lengths.max())
     return Generation(
         prompts=[list(prompt) for prompt in prompts],
-        responses=tokens[:, :width],
+        responses=torch.from_numpy(tokens[:, :width]),
         lengths=lengths,
-        logprobs=logprobs[:, :width],
+        logprobs=torch.from_numpy(logprobs[:, :width]),
         finished=finished,
         stopped=stopped,
     )
-
-
-@torch.no_grad()
-def _generate_batch(
-    decoder: Decoder,
-    prompts: Sequence[Sequence[int]],
-    u: Tensor,
-    rules: _Rules,
-    min_rows: int,
-    first_row: int,
-    cached: Sequence[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One batch: tokens and log-probabilities [B, N], lengths, finished and stopped [B]."""
-    count, steps = u.shape
-    device = decoder.device
-    every = 1 if device.type == "cpu" or rules.looks else LOOK_EVERY
-    tokens = np.full((count, steps), rules.pad)
-    logprobs = np.zeros((count, steps), dtype=np.float32)
-    lengths, finished, stopped = np.full(count, steps), *np.zeros((2, count), dtype=bool)
-
-    # Rows beyond `count` repeat the last prompt; what they write is what it writes.
-    rows = np.minimum(np.arange(max(count, min_rows)), count - 1)
-    sizes = np.array([len(prompt) for prompt in prompts])
-    ids = np.full((count, sizes.max()), rules.pad)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = prompt
-    known = _shared(cached, prompts[0])
-    if known:
-        decoder.arrange(torch.zeros(1, dtype=torch.long), torch.tensor([known]), 1)
-        rest = torch.from_numpy(ids[:1, known:])
-        logits = decoder.extend(rest, torch.tensor([rest.shape[1]]))
-    else:
-        parts = torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows])
-        logits = decoder.prefill(*parts, min_rows=min_rows)
-    if (
-        decoder.compiled
-    ):  # its rows are alike however many there are; so only the prompts had company
-        decoder.keep(torch.arange(count))
-        logits, rows, min_rows = logits[:count], rows[:count], 1
-    u = to_device(u[rows], device)
-    seen = Seen(logits, [prompts[row] for row in rows], rules.sampling.repetition_penalty)
-    unseen: list[tuple[Tensor, Tensor]] = []  # tokens and their log-probabilities of latest steps
-    for step in range(steps):
-        if rules.allowed is not None:
-            written = tokens[:, :step]
-            _restrict(logits, rules.allowed, rows, written, finished, first_row)
-        seen.penalise(logits)
-        chosen, chosen_logprobs = choose(logits, u[:, step], rules.sampling)
-        seen.add(chosen)
-        unseen.append((chosen, chosen_logprobs))
-        if len(unseen) < every and step + 1 < steps:
-            logits = decoder.step(chosen)
-            continue
-        first = step + 1 - len(unseen)
-        for number, (picked, picked_logprobs) in enumerate(on_host(unseen), first):
-            must_be_finite(picked_logprobs)
-            live = ~finished[rows]
-            tokens[rows[live], number] = picked[live]
-            logprobs[rows[live], number] = picked_logprobs[live]
-            ended = rows[live & np.isin(picked, rules.stop)]
-            stopped[ended] = True
-            if rules.looks:
-                written = tokens[:, : number + 1]
-                told = _tell(rules, written, logprobs[:, number], rows[live], stopped, first_row)
-                ended = np.append(ended, told).astype(np.int64)
-            finished[ended], lengths[ended] = True, number + 1
-            if rules.done is not None:
-                over = ended if number + 1 < steps else rows[live]
-                for row in np.unique(over).tolist():
-                    wrote = Written(
-                        tokens[row, : number + 1].tolist(),
-                        logprobs[row, : number + 1].tolist(),
-                        bool(finished[row]),
-                        bool(stopped[row]),
-                    )
-                    rules.done(first_row + row, wrote)
-        unseen = []
-        (unfinished,) = np.nonzero(~finished[rows])
-        if step + 1 == steps or not len(unfinished):
-            break
-        if max(len(unfinished), min_rows) <= 0.75 * len(rows):
-            (done,) = np.nonzero(finished[rows])
-            kept = np.concatenate([unfinished, done[: max(0, min_rows - len(unfinished))]])
-            decoder.keep(torch.from_numpy(kept))
-            index = to_device(kept, device)
-            rows, chosen, u = rows[kept], chosen[index], u[index]
-            seen.keep(index)
-        logits = decoder.step(chosen)
-    arrays = tokens, logprobs, lengths, finished, stopped
-    return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
 
 
 def _shared(cached: Sequence[int], prompt: Sequence[int]) -> int:
     """How many tokens of a prompt need not be read; the last one always is."""
     pairs = zip(cached, prompt[:-1], strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(prompt) - 1))
-
-
-def _restrict(
-    logits: Tensor,
-    allowed: AllowedTokens,
-    rows: np.ndarray,
-    written: np.ndarray,
-    finished: np.ndarray,
-    first_row: int,
-) -> None:
-    """Take tokens that may not follow out of `logits` [B, V]."""
-    size = logits.shape[1]
-    mask = np.ones((len(rows), size), dtype=bool)
-    for place, row in enumerate(rows):
-        found = None
-        if not finished[row]:
-            found = allowed.mask(first_row + int(row), written[row].tolist())
-        if found is not None:
-            mask[place, : len(found)], mask[place, len(found) :] = found, False
-            if not mask[place].any():
-                raise ConfigError(f"no token is allowed to follow in the answer to prompt {row}")
-    logits.masked_fill_(to_device(torch.from_numpy(~mask), logits.device), -torch.inf)
-
-
-def _tell(
-    rules: _Rules,
-    written: np.ndarray,
-    logprobs: np.ndarray,
-    rows: np.ndarray,
-    stopped: np.ndarray,
-    first_row: int,
-) -> list[int]:
-    """Report the newest tokens of live rows; gives rows that end although no stop token says so."""
-    ended = []
-    for row in np.unique(rows).tolist():
-        tokens = written[row].tolist()
-        if rules.listen is not None:
-            rules.listen(first_row + row, tokens[-1], float(logprobs[row]))
-        if rules.ends is not None and not stopped[row] and rules.ends(first_row + row, tokens):
-            ended.append(row)
-    return ended
 
 
 def _check(

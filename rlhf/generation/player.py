@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.messages import Prompt, check_list, checked_messages
 from playout.rlhf.generation.conversation import (
@@ -20,7 +19,7 @@ from playout.rlhf.generation.conversation import (
     fit_prompt,
 )
 from playout.rlhf.generation.decoder import MAX_ROWS, Decoder
-from playout.rlhf.generation.generate import AllowedTokens, Written, generate
+from playout.rlhf.generation.generate import Written, generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -165,9 +164,7 @@ class LanguagePlayer:
         prompts: Sequence[Prompt],
         *,
         deterministic: bool = False,
-        streams: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
-        allowed: AllowedTokens | None = None,
         listen: Callable[[int, int, float], None] | None = None,
         told: Callable[[int, Answer], None] | None = None,
     ) -> list[Answer]:
@@ -176,9 +173,7 @@ class LanguagePlayer:
         Args:
             prompts: Texts to continue and conversations to answer.
             deterministic: Take the likeliest token each time.
-            streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
             names: What errors call each prompt.
-            allowed: Restricts the next token of an answer; see `generate`.
             listen: Told number of the prompt, token and log-probability as each is chosen.
             told: Told number and answer of a prompt as soon as that is complete.
 
@@ -203,7 +198,6 @@ class LanguagePlayer:
         few = MAX_ROWS if exact else len(prompts)
         counted = few if compiled else MAX_BATCH_ROWS
         for rows in self._batches([len(item.ids) for item in asked]):
-            hook = None if allowed is None else _Renumbered(allowed, rows)
 
             def done(place: int, wrote: Written, rows: list[int] = rows) -> None:
                 row = rows[place]
@@ -229,12 +223,11 @@ class LanguagePlayer:
                     pad=self.tokenizer.pad_id,
                     sampling=sampling,
                     seed=self.seed,
-                    streams=rows if streams is None else [streams[row] for row in rows],
+                    streams=rows,
                     exact=exact,
                     compiled=compiled,
                     max_rows=len(rows),
                     ends=stops,
-                    allowed=hook,
                     listen=None if listen is None else _renumbered(listen, rows),
                     done=done,
                 )
@@ -268,16 +261,6 @@ class LanguagePlayer:
             batches.append(order[:count])
             order = order[count:]
         return batches
-
-
-class _Renumbered:
-    """What restricts tokens, asked with a prompt's own number and not its place in a batch."""
-
-    def __init__(self, allowed: AllowedTokens, rows: Sequence[int]) -> None:
-        self.allowed, self.rows = allowed, rows
-
-    def mask(self, row: int, written: Sequence[int]) -> NDArray[np.bool_] | None:
-        return self.allowed.mask(self.rows[row], written)
 
 
 def _renumbered(

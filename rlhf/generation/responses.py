@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from playout.rlhf.data.messages import Message, Prompt
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.generation.conversation import Truncate, conversation_format, fit_prompt
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import Generation, generate
@@ -36,22 +36,6 @@ class Responses:
     valid: Tensor
     """bool [R, T]: the action is a token of the response."""
 
-    @property
-    def texts(self) -> list[str]:
-        """Prompt and response joined; the contents of messages stand a line each."""
-        pairs = zip(self.prompts, self.responses, strict=True)
-        return [p + r if isinstance(p, str) else _lines(p, r) for p, r in pairs]
-
-    @property
-    def last(self) -> Tensor:
-        """Bool [R, T]: the action is the last token of the response."""
-        ends = self.valid.cumsum(1) == self.generation.lengths[:, None]
-        return ends & self.valid
-
-
-def _lines(messages: Sequence[Message], answer: str) -> str:
-    return "\n".join([*(message["content"] for message in messages), answer])
-
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Prompts of a person as a policy reads them, special tokens that they spell as tokens.
@@ -74,7 +58,6 @@ def sample_responses(
     sampling: SamplingConfig | None = None,
     stop: Sequence[str] = (),
     streams: Sequence[int] | None = None,
-    exact: bool = True,
     truncate: Truncate = "error",
 ) -> Responses:
     """Sample a response to every prompt.
@@ -89,7 +72,6 @@ def sample_responses(
         sampling: How tokens are chosen; at temperature 1 by default.
         stop: Texts that end a response besides the model's own stop tokens; no part of it.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
-        exact: Responses do not depend on the other prompts; see `generate`.
         truncate: What is cut of a prompt that leaves no room; see `fit_prompt`.
     """
     talk, asked = conversation_format(tokenizer), encode_prompts(tokenizer, prompts)
@@ -110,7 +92,6 @@ def sample_responses(
         seed=seed,
         streams=streams,
         dtype=dtype,
-        exact=exact,
         ends=stops,
     )
     return responses_of(out, tokenizer, prompts, stops)

@@ -13,7 +13,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError, DataError
-from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.transformer import TransformerConfig
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers
@@ -182,13 +182,14 @@ class Tokenizer:
         """The texts of many rows of ids."""
         return [self.decode(row, continues=continues) for row in rows]
 
+    def same_vocabulary(self, other: "Tokenizer") -> bool:
+        """Whether ids stand for the same tokens in both, and texts end alike."""
+        return self.end_id == other.end_id and self.inner.get_vocab() == other.inner.get_vocab()
+
     def same_as(self, other: "Tokenizer") -> bool:
         """Whether equal texts get equal ids."""
-        mine = self.pad_id, self.end_id, self.bos_id
-        return (
-            mine == (other.pad_id, other.end_id, other.bos_id)
-            and self.inner.get_vocab() == other.inner.get_vocab()
-        )
+        mine = self.pad_id, self.bos_id
+        return mine == (other.pad_id, other.bos_id) and self.same_vocabulary(other)
 
     def check_model(self, config: TransformerConfig) -> None:
         """Raise ConfigError if a model cannot have been trained with this vocabulary."""

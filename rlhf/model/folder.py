@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from playout.rlhf.model.transformer import Transformer
 from torch import nn
 
 __all__ = [
+    "FETCHED",
     "IMPROVING",
     "POLICIES",
     "download_hint",
@@ -42,16 +44,17 @@ __all__ = [
     "merged",
     "model_digest",
     "model_folder",
+    "replaced_folder",
 ]
 
 MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
-_FETCHED = ("smollm2", "smollm2-135m")
+"""Where a folder that holds several stages is searched for a policy, best first."""
+FETCHED = ("smollm2", "smollm2-135m")
 """What people call the model that import-model fetches; last its name there."""
 _WITHOUT = ("rlhf.classify", "rlhf.best-of-n")
-# Where a folder that holds several stages is searched for a policy, best first.
 
 
 def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
@@ -82,8 +85,8 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
 
 def download_hint(path: Path) -> str:
     """What to do about a name that import-model or the Hugging Face hub has; empty for others."""
-    if path.as_posix().lower() in _FETCHED:
-        return f"; get it first: playout rlhf import-model {_FETCHED[-1]} --out FOLDER"
+    if path.as_posix().lower() in FETCHED:
+        return f"; get it first: playout rlhf import-model {FETCHED[-1]} --out FOLDER"
     owner, _, name = path.as_posix().partition("/")
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", f"{owner}/{name}") or Path(owner).exists():
         return ""
@@ -210,13 +213,20 @@ def export_model(
     architecture: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole model folder aside, with a manifest, and put it in place at once."""
+    """Write a whole model folder, with a manifest, and put it in place at once."""
+    with replaced_folder(folder) as aside:
+        save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
+        tokenizer.save(aside)
+        write_manifest(aside)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Where to write a folder anew; when that is done, it takes the old one's place at once."""
     aside, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for left in (aside, old):
         shutil.rmtree(left, ignore_errors=True)
-    save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
-    tokenizer.save(aside)
-    write_manifest(aside)
+    yield aside
     if folder.exists():
         os.rename(folder, old)
     os.rename(aside, folder)

@@ -81,7 +81,10 @@ def last_token(hidden: Tensor, lengths: Tensor) -> Tensor:
 
 
 def scores(model: Transformer, head: ScalarHead, ids: Tensor, lengths: Tensor) -> Tensor:
-    """A score a row, [B], from the state of its last real token (ids padded on the right)."""
+    """Scores of rows, [B], or [B, C] of a head of C classes.
+
+    They come from the state of each row's last real token; ids are padded on the right.
+    """
     mask = None
     if not model.config.causal:
         places = torch.arange(ids.shape[1], device=ids.device)

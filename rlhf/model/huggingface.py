@@ -22,6 +22,7 @@ from playout.rlhf.model.adapters.held import QuantizedProjection, hold_weights, 
 from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.checkpoints.configs import (
     EXPERT_NAMES,
+    config_from_json,
     config_to_json,
     read_config,
     read_json,
@@ -50,6 +51,7 @@ __all__ = [
 
 Named = tuple[str, tuple[int, ...]]
 """The name of a tensor in the file and its shape."""
+_HEADS = "score.", "v_head.", "mlm.", "class."
 
 # tensors
 
@@ -124,6 +126,8 @@ def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
             state[f"{name}.weight"] = module.dense()
             if module.bias is not None:
                 state[f"{name}.bias"] = module.bias
+    if model.lm_head is not None:
+        state["lm_head"] = model.output_embeddings
     tensors = {}
     for ours, parts in names_of(model.config):
         rows = [shape[0] for _, shape in parts]
@@ -238,32 +242,29 @@ def first_three(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def from_pretrained(
-    folder: str | Path, *, heads: tuple[str, ...] = ("score", "v_head", "mlm", "class")
-) -> Transformer:
+def from_pretrained(folder: str | Path) -> Transformer:
     """The model in a Hugging Face folder, float32; its files are compared with a manifest of ours.
 
-    Args:
-        folder: Holds config.json and model.safetensors (or shards with their index).
-        heads: Prefixes of tensors that belong to heads and are not read here (see `load_heads`).
+    The folder holds config.json and model.safetensors (or shards with their index); tensors of
+    heads are not read here (see `load_heads`).
     """
     folder = Path(folder)
     check_manifest(folder)
-    config = read_config(folder)
+    path = folder / "config.json"
+    said = read_json(path)
+    config = config_from_json(said, str(path))
     tensors = _Tensors(folder)
-    kinds = architectures(read_json(folder / "config.json"))
-    if "lm_head.weight" not in tensors.handles and any(map(is_classifier, kinds)):
+    if "lm_head.weight" not in tensors.handles and any(map(is_classifier, architectures(said))):
         config = replace(config, tie_word_embeddings=True)  # it has no output matrix to be tied
     names = list(names_of(config))
-    kind = quantisation_of(read_json(folder / "config.json"), str(folder))
+    kind = quantisation_of(said, str(folder))
     codes = {} if kind is None else _coded(names, kind, tensors)
     wanted = {name: shape for ours, parts in names if ours not in codes for name, shape in parts}
     for shapes in codes.values():
         wanted |= shapes
-    ignore = tuple(f"{head}." for head in heads)
     # A tied output matrix may be written out all the same.
-    ignore += ("lm_head.weight",) if config.tie_word_embeddings else ()
-    tensors.check(wanted, ignore=ignore)
+    tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+    tensors.check(wanted, ignore=_HEADS + tied)
     model = Transformer(config, seed=None)
     state = dict(model.named_parameters())
     with torch.no_grad():

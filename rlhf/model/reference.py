@@ -15,7 +15,7 @@ from playout.errors import DivergedError
 from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.adapters.lora import adapters_off, has_adapters
 from playout.rlhf.model.layers.lm_head import token_logprobs
-from playout.rlhf.model.sharding import is_sharded, sharded_copy
+from playout.rlhf.model.sharding import gathered, is_sharded, sharded_copy
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor
 
@@ -99,6 +99,10 @@ class Reference:
     def off(self) -> AbstractContextManager[None]:
         """Inside, `model` is the reference."""
         return adapters_off(self.model) if self.own else nullcontext()
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Inside, every rank asks it without the others; all enter, where it is cut over them."""
+        return gathered(self.model)
 
     @torch.no_grad()
     def logprobs(

@@ -2,12 +2,14 @@
 
 Every rank holds some rows of every parameter; those of a block are gathered while it computes,
 forward and backward, and let go again. Here stands what is cut, and how the whole comes back: for
-checkpoints and exports, which are those of an ordinary model, for samples and for a reference.
-Gathering needs every rank. The optimiser is agents/optim/sharded_adam.py.
+checkpoints and exports, which are those of an ordinary model, for samples, for a reference, and
+for a while on every rank that samples by itself. Gathering needs every rank. The optimiser is
+agents/optim/sharded_adam.py.
 """
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,6 +20,7 @@ from playout.rlhf.model.transformer import Transformer
 from torch import Tensor, nn
 
 __all__ = [
+    "gathered",
     "is_sharded",
     "place_beside",
     "shard",
@@ -63,6 +66,28 @@ def _cut(unit: nn.Module, device: torch.device) -> None:
     fully_shard(unit, mesh=init_device_mesh(device.type, (ranks.world(),)))
 
 
+@contextmanager
+def gathered(*modules: nn.Module | None) -> Iterator[None]:
+    """Inside, cut modules are whole on every rank, which computes with them without the others.
+
+    Every rank enters. Nothing is differentiated inside. What is not cut stays as it is.
+    """
+    cut = [module for module in modules if module is not None and is_sharded(module)]
+    units: list[tuple[Any, bool]] = [
+        (unit, unit is not module) for module in cut for unit in _units(module)
+    ]
+    try:
+        for unit, _ in units:
+            unit.set_reshard_after_forward(False, recurse=False)
+            unit.unshard()
+        yield
+    finally:
+        for unit, inner in units:
+            # The last norm and the output layer are asked after the forward pass has ended.
+            unit.set_reshard_after_forward(inner, recurse=False)
+            unit.reshard()
+
+
 def _units(module: nn.Module) -> Iterator[nn.Module]:
     """What is gathered at a time: each block, then the rest."""
     if isinstance(module, Transformer):
@@ -88,15 +113,19 @@ def _at_rest(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     yield from module.named_parameters()
 
 
-def sharded_copy(model: Transformer, weights: torch.dtype) -> Transformer:
-    """A frozen copy of a cut model, cut alike, its weights held as `weights`."""
+def sharded_copy(model: Transformer, weights: torch.dtype, *, learns: bool = False) -> Transformer:
+    """A copy of a cut model, cut alike, its weights held as `weights`.
+
+    It is frozen, or learns as the model does.
+    """
     twin, device = _without_weights(_skeletons[model]), model.device
     assert isinstance(twin, Transformer)
     for unit in _units(twin):
         for owner in [twin] if unit is twin else unit.modules():
             for name, parameter in list(owner.named_parameters(recurse=False)):
                 empty = torch.empty(parameter.shape, dtype=weights, device=device)
-                setattr(owner, name, nn.Parameter(empty, requires_grad=False))
+                grad = learns and parameter.requires_grad
+                setattr(owner, name, nn.Parameter(empty, requires_grad=grad))
         _cut(unit, device)
     _skeletons[twin] = _without_weights(_skeletons[model])
     for (_, kept), (_, given) in zip(_at_rest(twin), _at_rest(model), strict=True):

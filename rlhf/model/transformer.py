@@ -183,10 +183,13 @@ class Transformer(nn.Module):
     In the shapes, B are rows, L tokens, H the hidden size, V the vocabulary.
 
     Attributes:
+        lm_head: Output embeddings [V, H], a projection while they are adapted; None where they are
+            the input embeddings.
         recompute: What blocks compute is not kept for the backward pass but computed again there:
             less memory for a third more time.
     """
 
+    lm_head: nn.Parameter | Projection | None
     cos: Tensor
     sin: Tensor
 
@@ -239,8 +242,9 @@ class Transformer(nn.Module):
 
     @property
     def output_embeddings(self) -> Tensor:
-        """[V, H]."""
-        return self.embed_tokens if self.lm_head is None else self.lm_head
+        """[V, H]; with adapters, what these make of them."""
+        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        return head.dense() if isinstance(head, Projection) else head
 
     def forward(
         self, ids: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None

@@ -2,15 +2,14 @@
 
 All episodes take their turns together: the policy answers every prompt, each environment steps, and
 what it says is appended to the row's cache; ids are never tokenised again. Random numbers belong to
-an episode's stream and turn, so an episode does not depend on its company. Answering is turns.py's,
-calls are held to the contract by environments/checked.py, learning is episodes.py's and the
-trainers'.
+an episode's stream and turn, so an episode does not depend on its company. Answering is
+generation/cached_rows.py's, calls are held to the contract by environments/checked.py, learning is
+episodes.py's and the trainers'.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from playout.rlhf.data.messages import as_messages
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 from playout.rlhf.environments.prompts import PROMPTS
+from playout.rlhf.generation.cached_rows import CachedRows, WritingRules
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -28,9 +28,8 @@ from playout.rlhf.generation.trie import AnswerTrie
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode import Episode
-from playout.rlhf.online.turns import CachedRows, WritingRules
 
-__all__ = ["EpisodeEngine", "EpisodeLimits", "EpisodeRequest", "describe"]
+__all__ = ["EpisodeEngine", "EpisodeRequest", "describe"]
 
 # Turn t of a stream draws from the stream with this many times t added.
 _TURN = 1 << 40
@@ -118,11 +117,13 @@ class EpisodeEngine:
     def _play(self, requests: Sequence[EpisodeRequest], deadline: float) -> list[Episode]:
         seats = [_Seat(self, request) for request in requests]
         with kept_random_state():
-            live = [seat for seat in seats if seat.reset()]
-            if live:
-                self._take_turns(live, deadline)
-            for seat in seats:
-                seat.close()
+            try:
+                live = [seat for seat in seats if seat.reset()]
+                if live:
+                    self._take_turns(live, deadline)
+            finally:  # environments may have started processes
+                for seat in seats:
+                    seat.close()
         return [seat.episode for seat in seats]
 
     def _take_turns(self, seats: list["_Seat"], deadline: float) -> None:
@@ -134,12 +135,12 @@ class EpisodeEngine:
             held = np.array([len(seat.episode.tokens) for seat in now])
             budgets = np.minimum(self.limits.max_new_tokens, self.longest - held)
             trie = self._trie(now) if self.constrained else None
-            allowed = [] if trie is None else [partial(trie.mask, line) for line in range(len(now))]
             begun = time.perf_counter()
             length, parts = int((held + budgets).max()), [seat.unread for seat in now]
             logits = rows.go_on(live, parts, length) if turn else rows.begin(parts, length)
             names = streams[live] + turn * _TURN
-            answers = rows.write(live, logits, names, budgets, self.rules, allowed)
+            rules = replace(self.rules, allowed=trie)
+            answers = rows.write(live, logits, names, budgets, rules)
             self.model_seconds += time.perf_counter() - begun
             last_turn = time.monotonic() >= deadline
             for line, seat in enumerate(now):

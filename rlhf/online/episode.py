@@ -9,17 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.environments.environment import Task
 
-__all__ = ["Episode", "as_text", "environment_metrics"]
-
-
-def as_text(part: Prompt) -> str:
-    """The text of what a policy reads: itself, or the contents of messages, a line each."""
-    if isinstance(part, str):
-        return part
-    return "\n".join(message["content"] for message in part)
+__all__ = ["Episode", "environment_metrics"]
 
 
 @dataclass(slots=True)
@@ -84,13 +78,13 @@ class Episode:
         for turn, answer in enumerate(self.answers):
             parts.append(answer)
             if turn < len(self.replies):
-                parts.append(as_text(self.replies[turn]))
+                parts.append(prompt_text(self.replies[turn]))
         return self._join(parts)
 
     @property
     def text(self) -> str:
         """The whole conversation as text; what was plain text is joined as it stands."""
-        return self._join([as_text(self.prompt), self.completion])
+        return self._join([prompt_text(self.prompt), self.completion])
 
     def _join(self, parts: Sequence[str]) -> str:
         return ("" if isinstance(self.prompt, str) else "\n").join(parts)

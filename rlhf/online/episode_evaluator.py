@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.runs.devices import fetch, pack_to_device
+from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
@@ -146,15 +146,17 @@ class EpisodeEvaluator:
             )
             kl.append((logprobs - theirs).sum(1))
             entropy.append(entropies.sum(1))
-        apart = torch.cat(kl)
+        # An episode has a row for each role.
+        of = to_device(rows.episode, model.device)
+        apart = torch.zeros(len(sampled), device=model.device).index_add_(0, of, torch.cat(kl))
         totals = {"reward": reward, "reward_greedy": greedy_reward}
         if folder is not None:
-            self._show(folder, step, sampled, greedy, totals["reward"], apart.cpu(), rows.episode)
+            self._show(folder, step, sampled, greedy, totals["reward"], apart.cpu())
         ends = [ended for episode in sampled for ended in episode.answer_ended]
         means = fetch(
             {
                 "kl": apart.mean(),
-                "length": rows.lengths.float().mean(),
+                "length": float(rows.lengths.sum()) / len(sampled),
                 "entropy": torch.cat(entropy).sum() / valid.sum(),
             }
         )
@@ -186,13 +188,11 @@ class EpisodeEvaluator:
         greedy: Sequence[Episode],
         totals: torch.Tensor,
         kl: torch.Tensor,
-        of: torch.Tensor,
     ) -> None:
-        whole = torch.zeros(len(episodes)).index_add_(0, of, kl)
         first = episodes[:SHOWN]
         # By their seeds, since an episode that failed is missing on one side only.
         likeliest = {episode.seed: episode.completion for episode in greedy}
-        columns = {"reward": totals, "kl": whole}
+        columns = {"reward": totals, "kl": kl}
         columns["turns"] = torch.tensor([float(episode.num_turns) for episode in episodes])
         write_samples(
             folder,

@@ -75,8 +75,19 @@ class Episodes:
     """Time spent in the model and in environments while the episodes were played."""
 
 
-def no_episodes(pad: int, device: torch.device) -> Episodes:
-    """What a rank has whose episodes have all failed: no rows."""
+def no_episodes(
+    policy: LanguagePolicy, reference: Reference, *, whiten: bool = False, pad: int = 0
+) -> Episodes:
+    """What a rank has whose episodes have all failed: no rows.
+
+    It takes part in what ranks do together in `score_episodes`, whose arguments these are.
+    """
+    device = policy.model.device
+    for lent in (policy.whole(), reference.whole()):
+        with lent:
+            pass
+    if whiten:
+        _moments(torch.zeros(0, device=device))
     false, zero = torch.zeros(0, 1, dtype=torch.bool), torch.zeros(0, 1)
     number, ids = torch.zeros(0, dtype=torch.long), torch.full((0, 1), pad)
     rows = TokenRows(
@@ -179,7 +190,6 @@ def score_episodes(
     estimator: str = "k1",
     missing_end: float = 0.0,
     whiten: bool = False,
-    microbatch: int = 64,
     pad: int = 0,
 ) -> Episodes:
     """Score episodes of `policy` and lay them out as a rollout, without advantages yet.
@@ -196,7 +206,6 @@ def score_episodes(
         missing_end: Taken from the reward of every answer that was cut before it ended.
         whiten: Divide rewards by their deviation over all valid tokens, those of other ranks
             too, their mean kept.
-        microbatch: Rows a forward pass.
         pad: Fills the rows.
     """
     if isinstance(episodes, Responses):
@@ -214,12 +223,15 @@ def score_episodes(
     )
     # What was sampled under constraints is learned as the choice that it was.
     allowed = few[0] if few else None
-    logprobs, entropies, values = policy.assess(
-        obs, actions, valid, allowed=allowed, rows=microbatch
-    )
-    theirs = reference.logprobs(
-        obs, actions, valid, temperature=policy.temperature, allowed=allowed, rows=microbatch
-    )
+    bootstrap = None
+    with policy.whole():
+        logprobs, entropies, values = policy.assess(obs, actions, valid, allowed=allowed)
+        if bool(rows.continues.any()):
+            bootstrap = _values_after(policy, rows, episodes, pad)
+    with reference.whole():
+        theirs = reference.logprobs(
+            obs, actions, valid, temperature=policy.temperature, allowed=allowed
+        )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
     final = scores - missing_end * unfinished.float()
     rewards = -kl_coef * kl + last * final[:, None] + (earned - missing_end * cuts.float())
@@ -227,10 +239,10 @@ def score_episodes(
         middle, spread = _moments(rewards[valid])
         rewards = ((rewards - middle) / (spread + 1e-8) + middle) * valid
     never = torch.zeros_like(valid)
-    truncations, bootstrap = never, None
-    if bool(rows.continues.any()):
+    truncations = never
+    if bootstrap is not None:
         truncations = last & to_device(rows.continues, valid.device)[:, None]
-        bootstrap = _values_after(policy, rows, episodes, pad) * truncations
+        bootstrap = bootstrap * truncations
     rollout = Rollout(
         obs=obs,
         actions=actions,

@@ -67,10 +67,11 @@ def grouped_advantages(
         return (places == first[groups]).float()
     centered = scores - mean(scores)
     several = (sizes > 1)[groups]
+    without_one = (sizes / (sizes - 1).clamp(min=1))[groups]
+    variance = mean(centered.square()) * without_one
     if baseline == "leave_one_out":  # s - (total - s) / (n - 1) = (s - mean) n / (n - 1)
-        centered = centered * (sizes / (sizes - 1).clamp(min=1))[groups]
+        centered = centered * without_one
     if scale:
-        variance = mean(centered.square()) * (sizes / (sizes - 1).clamp(min=1))[groups]
         centered = centered / (variance.sqrt() + 1e-4)
     return torch.where(several, centered, 0.0)
 
@@ -109,9 +110,12 @@ class GRPOTrainer(OnlineTrainer):
         return None if found == LossVariant() else found
 
     def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
-        """Whole groups; with `resample`, others in place of those that are all alike."""
+        """Whole groups; with `resample`, others in place of those that are all alike.
+
+        Behind them come the others' episodes that failed, which are told of like any.
+        """
         config, group = self.config, self.config.group
-        played = super()._play(engine, number)
+        played, failed = super()._play(engine, number), list[Episode]()
         for again in range(config.resample):
             alike = self._alike(played)
             if not alike:
@@ -128,7 +132,8 @@ class GRPOTrainer(OnlineTrainer):
             ]
             for place, part in zip(alike, useful, strict=False):
                 played[place * group : (place + 1) * group] = [fresh[row] for row in part]
-        return played
+            failed += [episode for episode in fresh if episode.error]
+        return played + failed
 
     def _alike(self, played: Sequence[Episode]) -> list[int]:
         """Numbers of the groups without a failure whose episodes all got the same reward."""
@@ -170,10 +175,7 @@ class GRPOTrainer(OnlineTrainer):
         if self.cut_penalty:
             cuts = to_device((episodes.rows.cuts & episodes.rows.valid).sum(1), whole.device)
             scores = scores - self.cut_penalty * cuts
-        if self._full(episodes):
-            spread = _even_spread(scores, self.config.group)
-        else:
-            spread = _spread(scores, to_device(episodes.groups, whole.device))
+        spread = _spread(scores, to_device(episodes.groups, whole.device))
         learned = self.learn(episodes)
         return learned | self._merged(episodes, fetch({"reward": whole.mean(), **spread}))
 
@@ -220,9 +222,6 @@ def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How far scores differ within groups: the mean deviation, and the share of equal groups."""
     parts = [scores[groups == group] for group in groups.unique().tolist()] or [scores]
     each = torch.stack([part.std(correction=int(len(part) > 1)) for part in parts]).nan_to_num()
-    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
-
-
-def _even_spread(scores: Tensor, group: int) -> dict[str, Tensor]:
-    each = scores.view(-1, group).std(1)
-    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
+    # The deviation of equal scores may be some last bit.
+    equal = torch.stack([(part == part[:1]).all() for part in parts]).float()
+    return {"reward_std": each.mean(), "frac_reward_zero_std": equal.mean()}

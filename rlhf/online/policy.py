@@ -5,6 +5,8 @@ head stands on the same Transformer or on one of its own. Log-probabilities are 
 sampling temperature, everywhere. The loss is agents/ppo/update.py's, sampling generate.py's.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.runs import ranks
@@ -12,6 +14,7 @@ from playout.errors import ConfigError
 from playout.rlhf.model.adapters.lora import layer_matrices
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.reference import row_slices, sequence_logprobs
+from playout.rlhf.model.sharding import gathered, is_sharded, place_beside, take_state
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor, nn
 
@@ -39,7 +42,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         """Wrap a model.
 
         Args:
-            model: A decoder; it is not copied.
+            model: A decoder; it is not copied. It may be cut over ranks, and so is then the rest.
             temperature: At which responses are sampled.
             critic: A Transformer for the value head to stand on; None shares the policy's.
             values: False leaves the value head out; values are then 0.
@@ -51,8 +54,33 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         if not temperature > 0:
             raise ConfigError(f"a policy is learned at a temperature above 0, not {temperature}")
         self.model, self.temperature, self.dtype = model, temperature, dtype
-        self.value_head = ScalarHead(model.config, zero=True).to(model.device) if values else None
+        self.value_head = (
+            place_beside(ScalarHead(model.config, zero=True), model) if values else None
+        )
         self.critic = critic if values else None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether its weights are cut over ranks."""
+        return is_sharded(self.model)
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Inside, every rank asks it without the others; all enter, where it is cut over them."""
+        return gathered(self.model, self.critic, self.value_head)
+
+    def spare_parts(self, own: int) -> list[Minibatch]:
+        """As many as another rank has more, where every pass gathers weights from all.
+
+        Each is a token that does not count.
+        """
+        if not self.sharded:
+            return []
+        device = self.model.device
+        ids = torch.zeros(1, 1, dtype=torch.long, device=device)
+        unused = torch.zeros(1, 1, device=device)
+        valid = torch.zeros(1, 1, dtype=torch.bool, device=device)
+        one = Minibatch(ids, ids, unused, unused, unused, unused, valid=valid)
+        return [one] * (round(ranks.largest([own])[0]) - own)
 
     @property
     def inner_matrices(self) -> list[str]:
@@ -125,19 +153,24 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         """
         assert self.value_head is not None
         trunk = self.model if self.critic is None else self.critic
-        hidden = torch.cat(
-            [
-                obs.new_zeros(0, trunk.config.hidden_size, dtype=torch.float32),
-                *(
-                    self.value_features(obs[part], valid[part]).float()
-                    for part in row_slices(len(obs), 64)
-                ),
-            ]
-        )
-        # In double precision, which not every device has.
-        x = (hidden * trunk.norm).cpu().double()
+        with self.whole():
+            hidden = torch.cat(
+                [
+                    obs.new_zeros(0, trunk.config.hidden_size, dtype=torch.float32),
+                    *(
+                        self.value_features(obs[part], valid[part]).float()
+                        for part in row_slices(len(obs), 64)
+                    ),
+                ]
+            )
+            # In double precision, which not every device has.
+            x = (hidden * trunk.norm).cpu().double()
         wanted = returns[valid].cpu().double()
         gram = ranks.add_(x.T @ x)
         gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
         weight = torch.linalg.solve(gram, ranks.add_(x.T @ wanted))
-        self.value_head.weight.copy_(weight.float()[None])
+        weight = weight.float()[None]
+        if self.sharded:
+            take_state(self.value_head, {"weight": weight})
+        else:
+            self.value_head.weight.copy_(weight)

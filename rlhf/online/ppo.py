@@ -13,6 +13,7 @@ from playout.agents.ppo.gae import compute_gae
 from playout.errors import ConfigError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import learning_copy
+from playout.rlhf.model.sharding import is_sharded, place_beside, sharded_copy
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.online.episodes import Episodes
@@ -41,11 +42,13 @@ def make_critic(
             "or own"
         )
     if kind == "own":
+        if is_sharded(model):
+            return sharded_copy(model, torch.float32, learns=True)
         return copy.deepcopy(model)
     several = isinstance(reward, WeightedRewards)  # runs of earlier versions share there
     if kind == "shared" or not reads or (kind == "auto" and several):
         return None
-    return learning_copy(reads[0].model)
+    return place_beside(learning_copy(reads[0].model), model)
 
 
 def adapt_kl_coef(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:

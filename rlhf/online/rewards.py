@@ -19,6 +19,7 @@ import torch
 from playout.errors import ConfigError, DataError
 from playout.own_code import fault_of, load_object, trust
 from playout.rlhf.data.messages import Prompt
+from playout.rlhf.environments.checked import as_number, kind_of
 from playout.rlhf.online.episode import Episode
 from torch import Tensor
 
@@ -150,7 +151,7 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
         raise DataError(f"the reward function {name} is asynchronous (async def)")
     if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         raise DataError(
-            f"the reward function {name} must return one number a text, not {_kind(found)}"
+            f"the reward function {name} must return one number a text, not {kind_of(found)}"
         )
     values = [_number(value, row, name) for row, value in enumerate(found)]
     if len(values) != len(texts):
@@ -178,14 +179,13 @@ def faults_of_rewards(reward: RewardFunction, episodes: Sequence[Episode]) -> li
 
 
 def _number(value: Any, row: int, name: str) -> float:
-    """One reward; numbers of any library, but no text, of which it would be a guess."""
     if isinstance(value, Tensor):
         value = value.detach()
     try:
-        return float("-" if isinstance(value, str | bytes) else value)
+        return as_number(value)
     except (TypeError, ValueError):
         raise DataError(
-            f"the reward function {name} returned {_kind(value)} for text {row}, not a number"
+            f"the reward function {name} returned {kind_of(value)} for text {row}, not a number"
         ) from None
 
 
@@ -243,10 +243,6 @@ _BY_NAME = (
 )
 
 
-def _kind(value: Any) -> str:
-    return f"{value!r:.40}" if isinstance(value, int | float | str) else type(value).__name__
-
-
 def load_reward(
     name: str,
     *,
@@ -290,7 +286,7 @@ def own_reward(functions: Any, weights: str = "") -> RewardFunction:
     listed = [functions] if callable(functions) else functions
     if not isinstance(listed, list | tuple) or not listed or not all(map(callable, listed)):
         raise ConfigError(
-            f"a reward is a function or a list of functions, not {_kind(functions)}; runs and "
+            f"a reward is a function or a list of functions, not {kind_of(functions)}; runs and "
             "module:function are names"
         )
     return WeightedRewards(listed, [_name(one) for one in listed], _numbers(weights))

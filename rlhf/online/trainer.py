@@ -27,6 +27,7 @@ from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import learned_state, load_learned
 from playout.rlhf.model.reference import Reference
+from playout.rlhf.model.sharding import gathered
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
@@ -79,7 +80,7 @@ class OnlineTrainer(Trainer):
 
         Args:
             model: The fine-tuned policy to improve; with adapters, only these learn, and switching
-                them off gives the reference.
+                them off gives the reference. It may be cut over ranks (`shard`).
             tokenizer: Its tokenizer.
             prompts: To answer in training: texts, conversations, or rows with a `prompt` whose
                 other fields reward functions can ask for. Not used with an environment.
@@ -106,6 +107,7 @@ class OnlineTrainer(Trainer):
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
         self.policy = self.make_policy(model)
         self.optimizer = policy_optimizer(self.policy, self.ppo)
+        self.evaluates_together = self.policy.sharded
         self.updates, self.kl_coef, self.failures = 0, config.kl_coef, 0
         if not self.in_environment:
             self._check_room()
@@ -175,13 +177,16 @@ class OnlineTrainer(Trainer):
             DataError: The reward function failed, and failures stop the run.
         """
         config, group = self.config, self.group
-        engine = self._engine()
-        played = self._play(engine, number)
+        with gathered(self.model):
+            engine = self._engine()
+            played = self._play(engine, number)
         skip = config.on_failure == "skip"
         given = score_or_mark(self.reward, played) if skip else None
         kept = self._without_failures(played, number)
         if not kept:  # all failed here, and other ranks go on
-            return no_episodes(self.tokenizer.pad_id, self.model.device)
+            return no_episodes(
+                self.policy, self.reference, whiten=whiten, pad=self.tokenizer.pad_id
+            )
         found = score_episodes(
             self.policy,
             self.reference,
@@ -201,7 +206,7 @@ class OnlineTrainer(Trainer):
         return found
 
     def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
-        """This rank's episodes of a round, whole groups."""
+        """This rank's episodes of a round, whole groups; behind them may be some that failed."""
         return engine.run(self._requests(number))
 
     def _engine(self) -> EpisodeEngine:
@@ -295,16 +300,32 @@ class OnlineTrainer(Trainer):
 
     def evaluate(self) -> dict[str, float]:
         """Reward, judge and KL on held-out prompts, and a table of samples."""
-        if self.evaluator is None:
+        evaluator = self.evaluator
+        if evaluator is None:
             return {}
-        # The coefficient at the start, so that evaluations of one run can be compared.
-        return self.evaluator.metrics(
-            self.model,
-            self.reference,
-            folder=self.folder,
-            step=self.updates,
-            kl_coef=self.config.kl_coef,
-        )
+
+        def measured() -> dict[str, float]:
+            # The coefficient at the start, so that evaluations of one run can be compared.
+            return evaluator.metrics(
+                self.model,
+                self.reference,
+                folder=self.folder,
+                step=self.updates,
+                kl_coef=self.config.kl_coef,
+            )
+
+        if not self.policy.sharded:
+            return measured()
+        with gathered(self.model), self.reference.whole():
+            return ranks.by_first(measured)
+
+    def digest(self) -> str:
+        """What ranks must begin with alike; of rows that each has for itself there is nothing."""
+        return f"round {self.updates}" if self.policy.sharded else super().digest()
+
+    def weights_digest(self, state: dict[str, Any]) -> str:
+        """What ranks must save alike; of rows that each has for itself there is nothing."""
+        return "" if self.policy.sharded else super().weights_digest(state)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Score, KL, judge or turns."""

@@ -4,8 +4,9 @@ A stage is its command, with the options that follow from the pipeline's; a fini
 run again, an unfinished one is continued. What the stages do is theirs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
@@ -45,7 +46,15 @@ def _check_skip(skip: tuple[str, ...]) -> None:
 
 
 class Pipeline:
-    """The stages of one run, in order."""
+    """The stages of one run, in order.
+
+    Attributes:
+        order: The stages that there are.
+        commands: Of stages that are another one's command, its name.
+    """
+
+    order: ClassVar[tuple[str, ...]] = STAGES
+    commands: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -83,14 +92,15 @@ class Pipeline:
             "data": data,
             "seed": run.seed,
         }
-        self.stages = [stage for stage in STAGES if stage not in skip]
-        if base:
+        self.stages = [stage for stage in self.order if stage not in skip]
+        if base and "pretrain" in self.stages:
             self.stages.remove("pretrain")
         if grpo:
             self.stages.insert(self.stages.index("rlhf") + 1, "grpo")
         for stage in self.stages:
             if stage not in ("judge", "report"):
-                check_ranks(new_command(stage, **self.common, **self._options(stage)), stage)
+                name = self.commands.get(stage, stage)
+                check_ranks(new_command(name, **self.common, **self._options(stage)), name)
 
     def _say(self, text: str) -> None:
         if not self.quiet and ranks.is_first():
@@ -117,8 +127,8 @@ class Pipeline:
         }[stage]
 
     def _train(self, stage: str) -> None:
-        given = {**self.common, **self._options(stage)}
-        run_stage(stage, self.folder(stage), self.machine, quiet=self.quiet, **given)
+        name, given = self.commands.get(stage, stage), {**self.common, **self._options(stage)}
+        run_stage(name, self.folder(stage), self.machine, quiet=self.quiet, **given)
 
     def _report(self, name: str) -> None:
         from playout.rlhf.evaluation.report import closing, write_report
@@ -128,24 +138,27 @@ class Pipeline:
         self._say("\n".join(closing(self.run.path)))
 
     def _judge(self, name: str) -> None:
-        from playout.rlhf.evaluation.comparison import comparison_of
-        from playout.rlhf.evaluation.judge import compare_policies
-
         if (self.folder("judge") / "table.json").exists():
             return
         self._say(name)
-        found = {}
-        for stage in IMPROVING:
-            if is_finished(self.folder(stage)):
-                match = comparison_of(
-                    self.folder(stage),
-                    seed=self.run.seed,
-                    device=resolve_device(self.machine.device),
-                    dtype=self.machine.dtype,
-                )
-                found[stage] = compare_policies(match.policy, match.opponent, match.evaluator)
         self.folder("judge").mkdir(exist_ok=True)
+        found = {
+            stage: self._compare(stage) for stage in IMPROVING if is_finished(self.folder(stage))
+        }
         write_json(self.folder("judge") / "table.json", found)
+
+    def _compare(self, stage: str) -> dict[str, Any]:
+        """Win rates of what a stage has left against the policy that it began with."""
+        from playout.rlhf.evaluation.comparison import comparison_of
+        from playout.rlhf.evaluation.judge import compare_policies
+
+        match = comparison_of(
+            self.folder(stage),
+            seed=self.run.seed,
+            device=resolve_device(self.machine.device),
+            dtype=self.machine.dtype,
+        )
+        return compare_policies(match.policy, match.opponent, match.evaluator)
 
     def __call__(self) -> None:
         """Run what is left to be done."""

@@ -52,10 +52,22 @@ GAME_RECIPES = {
     "games-smollm2": Recipe(0, "", 256, 0, 300, 0, 0, 20, 0, 60, 128, 12, 32),
 }
 
+# The same for `playout rlhf all` on votes, where a published model learns by adapters.
+VOTE_RECIPES = {
+    "votes-tiny": Recipe(0, "", 256, 0, 0, 0, 30, 6, 0, 6, 16, 64, 16),
+    "votes-small": Recipe(0, "", 384, 0, 0, 0, 150, 30, 0, 30, 24, 128, 32),
+    "votes-base": Recipe(0, "", 512, 0, 0, 0, 500, 80, 0, 80, 48, 192, 64),
+    "votes-large": Recipe(0, "", 512, 0, 0, 0, 1000, 200, 0, 200, 64, 384, 128),
+}
+
+
+def _all_recipes() -> dict[str, Recipe]:
+    return RECIPES | GAME_RECIPES | VOTE_RECIPES
+
 
 def recipe(size: str) -> Recipe:
     """The recipe of a size."""
-    found = RECIPES.get(size) or GAME_RECIPES.get(size)
+    found = _all_recipes().get(size)
     if found is None:
         raise ConfigError(f"there is no size {size!r}; choose from {', '.join(RECIPES)}")
     return found
@@ -65,5 +77,5 @@ def response_length(config: Mapping[str, Any]) -> int:
     """The longest response of a run: what its configuration says, or what its size stands for."""
     size = config.get("size")
     given = int(config.get("max_new_tokens") or 0)
-    known = RECIPES | GAME_RECIPES
+    known = _all_recipes()
     return given or (known[size].response_length if size in known else 32)

@@ -144,7 +144,7 @@ class ClassifyTrainer(SupervisedTrainer):
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
         self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
         parts, size = {"model": model, "head": self.head}, min(config.batch, len(self.rows))
-        self._prepare(parts, config.learn, steps=config.steps, units=config.batch, size=size)
+        self._prepare(parts, config.learn, steps=config.steps, units=size, size=size)
 
     def update(self) -> dict[str, float]:
         """One step."""

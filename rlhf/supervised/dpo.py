@@ -141,7 +141,7 @@ class DPOTrainer(SupervisedTrainer):
         self._asking = True
         size = min(config.batch, len(self.rows))
         parts = {"model": model}
-        self._prepare(parts, config.learn, steps=config.steps, units=config.batch, size=size)
+        self._prepare(parts, config.learn, steps=config.steps, units=size, size=size)
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
         """((ids, prompt length) of both responses) a pair, and the shares of votes."""

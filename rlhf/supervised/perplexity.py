@@ -6,14 +6,14 @@ Nothing is sampled here.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
-from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.data.encoding import encode_answer
 from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
@@ -21,8 +21,6 @@ from playout.rlhf.model.reference import must_be_finite, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "summed"]
-
-BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class _Window(NamedTuple):
 def _windows(texts: Sequence[Scored], length: int, stride: int) -> Iterator[_Window]:
     for number, text in enumerate(texts):
         for ids, start in text.rows:
-            begin = max(0, start - stride) if start >= length else 0
+            begin = start - (length - stride) if start >= length else 0
             scored = start
             while scored < len(ids):
                 end = min(begin + length, len(ids))
@@ -167,7 +165,6 @@ def likelihoods(
     dtype: torch.dtype,
     length: int = 0,
     stride: int = 0,
-    after_batch: Callable[[int], None] | None = None,
 ) -> list[Likelihood]:
     """The log-probabilities of the scored tokens of each text.
 
@@ -179,7 +176,6 @@ def likelihoods(
         length: Tokens of a window; 0 takes the model's context.
         stride: Tokens by which a window goes on; 0 takes half of `length`. Smaller ones leave more
             before each token and cost more.
-        after_batch: Told how many windows have been read.
 
     Raises:
         DivergedError: A log-probability is NaN or infinite.
@@ -192,19 +188,13 @@ def likelihoods(
     if not 1 <= stride < length:
         raise ConfigError(f"the stride is 1 to {length - 1} tokens, not {stride}")
     windows = list(_windows(texts, length, stride))
-    order = sorted(range(len(windows)), key=lambda i: len(windows[i].ids))
     found: dict[int, list[float]] = {}
-    while order:
-        # The longest of the rest decides how many go together; order is by length.
-        count = max(1, min(len(order), BATCH_TOKENS // len(windows[order[-1]].ids)))
-        now, order = order[-count:], order[:-count]
+    for now in by_tokens([len(window.ids) for window in windows]):
         for place, row in zip(
             now, _scores(model, [windows[i] for i in now], pad, dtype), strict=True
         ):
             must_be_finite(row)
             found[place] = row
-        if after_batch is not None:
-            after_batch(len(found))
     tokens: list[list[int]] = [[] for _ in texts]
     logprobs: list[list[float]] = [[] for _ in texts]
     for place, window in enumerate(windows):

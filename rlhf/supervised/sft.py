@@ -54,6 +54,8 @@ class SFTConfig:
     """Passes over what is learned from, in place of steps."""
     batch: int = 64
     """Demonstrations a step."""
+    full_batches: bool = False
+    """Count `epochs` in steps of `batch` where there are fewer texts, as earlier versions did."""
     length: int = 128
     """Tokens a packed row."""
     stretch: bool = False
@@ -129,10 +131,10 @@ class SFTTrainer(SupervisedTrainer):
         self.heldout = self.texts if same else self._fitted(test)
         self.prompts = [item.prompt for item in test]
         # A template may make several rows of a conversation, and too long ones may be left out.
-        steps = math.ceil(config.epochs * len(self.texts) / config.batch) or config.steps
         size = min(config.batch, len(self.texts))
-        parts = {"model": model}
-        self._prepare(parts, config.learn, steps=steps, units=config.batch, size=size)
+        taken = config.batch if config.full_batches else max(size, 1)
+        steps = math.ceil(config.epochs * len(self.texts) / taken) or config.steps
+        self._prepare({"model": model}, config.learn, steps=steps, units=size, size=size)
 
     def _fitted(self, items: Sequence[Demonstration]) -> TokenRows:
         rows = encode_demonstrations(self.talk, items)
@@ -203,7 +205,7 @@ class SFTTrainer(SupervisedTrainer):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Loss on held-out answers, and a table of samples."""
+        """Loss on the answers of the first held-out rows, 1024 at most, and a table of samples."""
         nats, tokens = 0.0, 0
         for start in range(0, min(len(self.heldout), 1024), 128):
             for packed in self._packs(self.heldout[start : start + 128]):

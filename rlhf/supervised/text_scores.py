@@ -11,13 +11,15 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
+from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor
 
 __all__ = ["encode_texts", "predict_scores"]
+
+BATCH = 64
 
 
 def encode_texts(
@@ -26,7 +28,6 @@ def encode_texts(
     length: int,
     *,
     truncate: str = "right",
-    talk: ConversationFormat | None = None,
     published: bool = False,
     sizes: list[int] | None = None,
 ) -> list[list[int]]:
@@ -38,7 +39,6 @@ def encode_texts(
         length: Tokens; 0 for no limit.
         truncate: Of a longer text "left" keeps the first token and the end, anything else the
             beginning and the last token.
-        talk: How conversations become tokens; as the tokenizer's model does it if None.
         published: For a model that others trained: no end token is put around a text, and nothing
             is taken from the end of a conversation.
         sizes: Gets how many tokens each text has before it is cut.
@@ -55,8 +55,7 @@ def encode_texts(
         if isinstance(text, str):
             rows.append(next(plain))
         else:
-            talk = talk or conversation_format(tokenizer)
-            whole = talk.render(text)
+            whole = conversation_format(tokenizer).render(text)
             rows.append(tokenizer.encode_special(whole if published else whole.rstrip()))
     if sizes is not None:
         sizes += map(len, rows)
@@ -77,7 +76,6 @@ def predict_scores(
     *,
     pad: int,
     dtype: torch.dtype,
-    batch: int = 64,
 ) -> Tensor:
     """The head's outputs for encoded texts, [N] or [N, outputs], on the processor.
 
@@ -86,8 +84,8 @@ def predict_scores(
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found: list[Tensor] = []
     with autocast(dtype, model.device):
-        for start in range(0, len(order), batch):
-            padded = pad_right([rows[i] for i in order[start : start + batch]], pad)
+        for start in range(0, len(order), BATCH):
+            padded = pad_right([rows[i] for i in order[start : start + BATCH]], pad)
             ids, lengths = pack_to_device(padded, model.device)
             found.append(scores(model, head, ids, lengths))
     joined = torch.cat(found).cpu()

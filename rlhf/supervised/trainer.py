@@ -191,10 +191,8 @@ def _optimizer(
     if name == "adam":
         make: Callable[..., AnyOptimizer | ShardedAdam] = ShardedAdam if cut else make_adam
         return make(learned, lr=lr, betas=BETAS, eps=EPS, weight_decay=decay)
-    if cut:
-        raise ConfigError(f"--optimizer {name} moves whole weights: leave out --shard")
     parameters = unique_parameters(learned)
-    if name != "muon":
+    if name != "muon" or cut:  # which is refused there
         named = {str(number): one for number, one in enumerate(parameters)}
         return make_optimizer(named, name, lr=lr, betas=BETAS, eps=EPS, weight_decay=decay)
     mine = [one for one in parameters if id(one) in inner]

@@ -42,6 +42,22 @@ def test_a_network_is_judged_on_what_its_seed_held_out_and_shown_what_it_learned
         assert {board.tobytes() for board in calibration} <= learned
 
 
+def test_few_bits_and_onnx_runtime_have_rows_of_their_own(monkeypatch, tmp_path):
+    split = load(GAME, count=200, seed=0)
+    monkeypatch.setattr(compression, "network_of", network)
+    rows = {row["type"]: row for row in compression.rows_of("a", [split], [split], rounds=1)}
+    assert rows.keys() >= {"float32", "int8", "int8 weights", "nf4 weights"}
+    assert rows["nf4 weights"]["kB"] < rows["int8 weights"]["kB"] < rows["float32"]["kB"]
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    found = list(compression.runtime_rows("a", [split], [split], tmp_path, rounds=1))
+    kinds = ["ONNX Runtime float32", "ONNX Runtime int8", "ONNX Runtime int8 dynamic"]
+    assert [row["type"] for row in found] == kinds
+    assert found[0]["moves kept"] == rows["float32"]["moves kept"]
+    assert all(row["kB"] > 0 and row["evaluations/s"] > 0 for row in found)
+    assert {*rows, *kinds} <= compression.MARKS.keys()
+
+
 def test_zeros_are_left_out_of_bytes_and_pay_for_their_places():
     weight = torch.ones(8, 8)
     weight[:, :6] = 0

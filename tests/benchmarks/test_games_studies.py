@@ -14,7 +14,6 @@ import torch
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.policy import Minibatch
-from playout.agents.rating.positions import canonical_hashes
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics.log import read_rows
@@ -26,6 +25,7 @@ from playout.benchmarks.tools import hex_openings
 from playout.benchmarks.tools.measuring import RESULTS
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
+from playout.mcts.exact.positions import canonical_hashes
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def test_readers_of_pixels_see_as_many_labels_as_those_of_trunks(monkeypatch):
     monkeypatch.setattr(probes, "linear_accuracy", reader("a trunk"))
     pixels(data)
     trunk = new_trunk(data.train, network="grid", seed=0)
-    probes.probe(trunk, data, "linear", shares=trunks.SHARES)
+    probes.probe(trunk, data, "linear", shares=trunks.SHARES, pixels=False)
     assert seen["pixels"] == seen["a trunk"] and len(seen["pixels"][1]) == 6000
 
 

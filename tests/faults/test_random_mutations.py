@@ -169,13 +169,16 @@ def games(suffix):
     elif suffix == ".pgn":
         head = f'[White "Jörg"]\n[FEN "{fen}"]\n\n7... hxg2 {{\u00e9}}'
         text = f"{head} 8. a3 (8. a4) *\n\n1. e4 e5 *\n"
+    elif suffix == ".mat":
+        rows = "  1) 31: 8/5 6/5          62: 24/18 13/11\n  2)  Doubles => 2        Drops\n"
+        text = f" 3 point match\n Game 1\n Jörg : 0   Bob : 0\n{rows} Game 2\n  1) 21: 13/10\n"
     else:
         data = {"game": "connect_four", "players": ["a", "Jörg"], "moves": ["4"], "result": None}
         return 2 * f"{json.dumps(data, ensure_ascii=False)}\n".encode()
     return text.encode("latin-1")
 
 
-@pytest.mark.parametrize("suffix", [".sgf", ".pgn", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".sgf", ".pgn", ".mat", ".jsonl"])
 def test_a_mutated_file_of_games_is_refused_or_read(memory_path, suffix):
     rng = random.Random(suffix)
     path = memory_path / f"games{suffix}"

@@ -26,7 +26,7 @@ said = {
     "place": [ranks.rank(), ranks.world(), ranks.local_rank(), ranks.on_one_machine()],
     "restarts": [ranks.restarts(), ranks.may_restart()], "threads": torch.get_num_threads(),
 }
-ranks.wait_for_all()
+ranks.sums([0.0])  # all have come here
 Path(sys.argv[1], f"{ranks.rank()}.json").write_text(json.dumps(said))
 print("done", flush=True)
 """

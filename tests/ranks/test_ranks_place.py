@@ -20,7 +20,7 @@ def test_alone_everything_is_ones_own_and_torch_is_not_imported():
     text = (
         "import sys; from playout.agents.runs import ranks; ranks.start(); ranks.agree('x', 'y');"
         "assert list(ranks.share(3, 'games')) == [0, 1, 2] and ranks.first((1,)) == (1,);"
-        "assert ranks.sums([2]) == [2.0] and ranks.gather(b'x') == [b'x'] and ranks.is_first();"
+        "assert ranks.sums([2]) == [2.0] and ranks.everybody(b'x') == [b'x'] and ranks.is_first();"
         "assert ranks.merge_metrics({'a': 1}) == {'a': 1} and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", text], check=True)

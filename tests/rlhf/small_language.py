@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 from playout.agents.runs.directory import RunDir
-from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.stages.sizes import Recipe

@@ -204,7 +204,6 @@ def test_what_a_pipeline_cannot_do_is_said_in_one_line(finished, tmp_path, capsy
     ("wrong", "word"),
     [
         (["--base", "nowhere"], "nowhere does not exist\n"),
-        (["--base", "smollm2"], "import-model smollm2-135m --out FOLDER"),
         (["--skip", "pretrain"], "cannot be skipped"),
     ],
 )

@@ -97,7 +97,8 @@ class PlanCorrector:
         if self._begun is None:
             self._begun = elapsed - seconds - sum(trainer.evaluation_seconds)
         self._update_seconds.append(seconds)
-        made, (done, total) = self._made()[bool(trainer.recorded.updates) :], trainer.progress
+        # Room for self-play (`_make_room`) is made from the beginning, and is no correction.
+        made, (done, total) = [one for one in self._made() if one[0] > 0], trainer.progress
         recent = max(4, total // 20)  # updates that tell how long one takes by now
         latest = self._update_seconds[-recent:]
         ratings = trainer.evaluation_seconds

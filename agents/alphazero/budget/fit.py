@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from playout.agents.alphazero.budget.speed import Speed
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -70,8 +70,7 @@ def fit(
         ConfigError: there is no time for the first games to end and be learned from.
     """
     costs = _Costs(1 / speed.moves_per_s, speed.row_seconds)
-    selfplay, learner = config.selfplay, config.learner
-    groups = selfplay.num_groups
+    groups = config.selfplay.num_groups
     positions = seconds / costs.each
     check_enough(config, speed, seconds)
     update = min(max(seconds / UPDATES, MIN_UPDATE_SECONDS), MAX_UPDATE_SECONDS)
@@ -83,16 +82,8 @@ def fit(
     per_update = max(update / costs.each, groups * trees)
     if "evaluations" in given:
         per_update = config.evaluations / per_move
-    steps = max(1, round(per_update * costs.reuse / batch))
-    changes = {
-        "selfplay.num_trees": trees,
-        "learner.batch_size": batch,
-        "learner.learning_rate": learner.learning_rate * math.sqrt(batch / learner.batch_size),
-        "evaluations": max(1, round(per_update * per_move)),
-        "steps": steps,
-        "warmup_positions": max(batch, min(config.warmup_positions, int(positions / 20))),
-    }
-    return changed(config, {name: value for name, value in changes.items() if name not in given})
+    sizes = _Sizes(positions, trees, batch, per_update, per_move, costs.reuse)
+    return _sized(config, sizes, given)
 
 
 def fit_counts(
@@ -113,14 +104,31 @@ def fit_counts(
     if config.games is not None and "evaluations" not in given:
         # The last update is to end few games more than were asked for.
         per_update = max(groups * trees, min(per_update, positions / UPDATES))
+    per_move = config.selfplay.num_simulations
+    return _sized(config, _Sizes(positions, trees, batch, per_update, per_move, REUSE), given)
+
+
+class _Sizes(NamedTuple):
+    """What a run comes to."""
+
+    positions: float  # of all of it
+    trees: int  # of a group
+    batch: int  # rows
+    per_update: float  # positions
+    per_move: float  # evaluations
+    reuse: float  # how often a position is learned from
+
+
+def _sized(config: AlphaZeroConfig, sizes: _Sizes, given: Set[str]) -> AlphaZeroConfig:
+    """The configuration with the counts that follow, but for those that the person has chosen."""
+    learner, batch = config.learner, sizes.batch
     changes = {
-        "evaluations": max(1, round(per_update * config.selfplay.num_simulations)),
-        "selfplay.num_trees": trees,
+        "selfplay.num_trees": sizes.trees,
         "learner.batch_size": batch,
-        "learner.learning_rate": config.learner.learning_rate
-        * math.sqrt(batch / config.learner.batch_size),
-        "steps": max(1, round(per_update * REUSE / batch)),
-        "warmup_positions": max(batch, min(config.warmup_positions, int(positions / 20))),
+        "learner.learning_rate": learner.learning_rate * math.sqrt(batch / learner.batch_size),
+        "evaluations": max(1, round(sizes.per_update * sizes.per_move)),
+        "steps": max(1, round(sizes.per_update * sizes.reuse / batch)),
+        "warmup_positions": max(batch, min(config.warmup_positions, int(sizes.positions / 20))),
     }
     return changed(config, {name: value for name, value in changes.items() if name not in given})
 

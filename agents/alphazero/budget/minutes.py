@@ -72,7 +72,7 @@ def report_time(minutes: float | None, taken: float) -> float:
 
 def time_to_learn(minutes: float, spent: float, *, rating: bool) -> float:
     """Seconds of the minutes that are left for self-play and learning, after `spent` seconds."""
-    share = 0.97 - (RATING_SHARE if rating else 0.0)
+    share = CORRECTED_SHARE - (RATING_SHARE if rating else 0.0)
     return max(0.0, share * 60 * minutes - kept_back(minutes, rating=rating) - spent)
 
 

@@ -157,8 +157,8 @@ def preset_for(
 
 def cost(size: str) -> float:
     """Time of an evaluation or a gradient step: multiplications, and what goes by width alone."""
-    channels, blocks, _ = parse_size(size)
-    return blocks * channels * (channels + 40.0)
+    channels, blocks, _, inner = parse_size(size)
+    return blocks * channels * ((inner or channels) + 40.0)
 
 
 def configure(

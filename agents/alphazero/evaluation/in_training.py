@@ -5,7 +5,7 @@ one player plays whole games on fixed seeds. Where a solver has judged positions
 moves come first. Openings and positions are others than those by which the run is rated in the end.
 Everything is drawn from seeds of its own: measuring changes nothing in training, and what is
 measured depends on counts alone. Left out: how much is done (settings.py), the rating at the end
-(report.py).
+(final.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.evaluation.ladder import Ladder, Snapshot
-from playout.agents.alphazero.evaluation.settings import (
-    EvaluationCost,
-    EvaluationSettings,
-    evaluation_cost,
-)
+from playout.agents.alphazero.evaluation.settings import EvaluationSettings
 from playout.agents.alphazero.evaluation.solved import choosing_positions, kept_outcomes
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
@@ -82,10 +78,6 @@ class Evaluation:
         self._anchor_returns: dict[str, float] = {}  # of games of one player
         self._latest: dict[str, float] = {}
         self._evaluators: dict[tuple[int, str], NetworkEvaluator] = {}  # of earlier networks
-
-    def cost(self) -> EvaluationCost:
-        """What an evaluation takes at most, in counts."""
-        return evaluation_cost(self.game, self.settings)
 
     def measure(
         self,
@@ -327,10 +319,14 @@ def _key(spec: str) -> str:
 
 
 def _standard_errors(differences: Floats) -> float:
-    """The mean of paired differences in standard errors; 0 where all are equal."""
-    count = len(differences)
+    """The mean of paired differences in standard errors; 0 where nothing differs.
+
+    Where all differ by as much, as when every game is lost that was won before, their spread says
+    nothing: it is taken to be as large as their mean.
+    """
+    count, mean = len(differences), float(differences.mean())
     spread = float(differences.std(ddof=1)) if count > 1 else 0.0
-    return float(differences.mean()) / (spread / math.sqrt(count)) if spread else 0.0
+    return mean / ((spread or abs(mean)) / math.sqrt(count)) if mean else 0.0
 
 
 def _scores(played: list[PlayedGame], name: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 A cost in counts is the same on every machine, so that a plan made from it repeats: how long it
 takes follows from two measured speeds. Left out: the evaluation itself (in_training.py), and which
-share of a run's time it may have (budget.py of the room above).
+share of a run's time it may have (budget/).
 """
 
 from __future__ import annotations

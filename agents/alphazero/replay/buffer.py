@@ -48,11 +48,6 @@ class ReplayBuffer(ABC):
     def __len__(self) -> int:
         return min(self.num_added, self.capacity)
 
-    @property
-    @abstractmethod
-    def nbytes(self) -> int:
-        """Bytes of all arrays, unused room included."""
-
     @abstractmethod
     def add(self, examples: Examples) -> None:
         """Stores examples, over the oldest ones where the buffer is full."""

@@ -123,15 +123,6 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.counts)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        finals = self.finals
-        arrays = [self.starts, *self._arrays().values()]
-        if finals is not None:
-            arrays += [finals.states, finals.rows]
-        return sum(array.nbytes for array in arrays)
-
     def _since_whole(self, rows: Index) -> tuple[Index, Index, Index]:
         """Which of `keys` stands before each row, the first move after it, and how many follow."""
         at = np.searchsorted(self.keys, rows, side="right") - 1

@@ -57,14 +57,6 @@ class CompactReplay(ReplayBuffer):
     def _none(self) -> Examples:
         return Examples.none(self.game, finals=self.keep_finals, moves=True)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all chunks, and of the positions that are not in one yet."""
-        opened = self._open
-        finals = 0 if opened.finals is None else opened.finals.states.nbytes
-        whole = opened.states.nbytes + opened.policy.nbytes + opened.values.nbytes + finals
-        return whole + sum(chunk.nbytes for chunk in self._chunks.values())
-
     def add(self, examples: Examples) -> None:
         """Stores examples; chunks that are older than all that may be drawn are dropped."""
         if not len(examples):

@@ -33,11 +33,6 @@ class FinalRing:
         self._numbers = np.full(capacity, -1, np.int64)  # of each row of the replay
         self._added = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        return self._states.nbytes + self._numbers.nbytes
-
     def clear(self) -> None:
         """Forgets all."""
         self._numbers[:], self._added = -1, 0

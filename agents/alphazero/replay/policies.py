@@ -89,11 +89,6 @@ class Policies:
         """The row of every pair, int64 [T]."""
         return np.repeat(np.arange(len(self)), self.counts)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.counts.nbytes + self.actions.nbytes + self.probabilities.nbytes
-
     def __len__(self) -> int:
         return len(self.counts)
 

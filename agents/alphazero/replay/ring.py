@@ -53,23 +53,6 @@ class Replay(ReplayBuffer):
     def _places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return numbers % self.capacity
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, unused room included."""
-        finals = 0 if self._finals is None else self._finals.nbytes
-        return finals + sum(
-            array.nbytes
-            for array in (
-                self._states,
-                self._values,
-                self._policy_weights,
-                self._starts,
-                self._counts,
-                self._actions,
-                self._probabilities,
-            )
-        )
-
     def add(self, examples: Examples) -> None:
         """Stores examples, over the oldest ones where the ring is full."""
         end = self.num_added + len(examples)

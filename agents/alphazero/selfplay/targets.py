@@ -96,11 +96,6 @@ class Histories:
         self._log = _Log(game.state_size, Policies.from_dense(np.zeros((0, game.num_actions))))
         self._rows = [array("q") for _ in range(size)]  # where a game's plies stand in the log
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the log, unused room included."""
-        return self._log.nbytes
-
     def append(
         self,
         states: StateBatch,
@@ -333,13 +328,6 @@ class _Log:
         self.starts, self.counts = np.zeros(rows, np.int64), np.zeros(rows, np.int32)
         self.actions = np.zeros(pairs, policy.actions.dtype)
         self.probabilities = np.zeros(pairs, np.float32)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        fields = sum(part.nbytes for part in self.fields.values())
-        pairs = self.starts.nbytes + self.counts.nbytes + self.actions.nbytes
-        return self.states.nbytes + fields + pairs + self.probabilities.nbytes
 
     def has_room(self, rows: int, pairs: int) -> bool:
         """Do so many more plies, with so many pairs, fit in?"""

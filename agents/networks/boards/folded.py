@@ -17,6 +17,7 @@ from playout.agents.networks.boards.heads import (
     value_inputs,
 )
 from playout.agents.networks.boards.network import BoardNetwork, squash
+from playout.agents.networks.boards.smaller.held import plain_state
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,9 +49,10 @@ class FoldedResNet(nn.Module):
         pairs: list[nn.Conv2d] = []
         pools: list[nn.Module] = []
         for index in range(config.blocks):
-            pairs += [nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(2)]
+            outer, inner = config.channels, config.inner_channels
+            pairs += [nn.Conv2d(*ends, 3, padding=1) for ends in ((outer, inner), (inner, outer))]
             use = config.pooling and index % 2 == 1
-            pools.append(nn.Linear(2 * config.channels, config.channels) if use else nn.Identity())
+            pools.append(nn.Linear(2 * inner, inner) if use else nn.Identity())
         self.convs = nn.ModuleList(pairs)
         self.pools = nn.ModuleList(pools)
         self.head = nn.Conv2d(config.channels, config.head_channels, 1)
@@ -84,7 +86,7 @@ class FoldedResNet(nn.Module):
                 pool.bias.copy_(block.pool.bias)
         fold(self.head, net.head, net.head_norm)
         for name in ("policy", "value_hidden", "value"):
-            theirs = getattr(net, name).state_dict()
+            theirs = plain_state(getattr(net, name))
             for key, mine in getattr(self, name).state_dict().items():
                 mine.copy_(theirs[key])
 

@@ -10,12 +10,12 @@ have. Left out: which classes there are (registry.py), and networks of environme
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
+from playout.agents.networks.boards.smaller.held import plain_copy, plain_state
 from playout.errors import ConfigError
 from torch import Tensor, nn
 
@@ -187,7 +187,7 @@ class NetworkCopy(nn.Module):
 
     def __init__(self, net: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device=device, dtype=dtype)
+        self.net = plain_copy(net).eval().requires_grad_(False).to(device=device, dtype=dtype)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and values, both float32."""
@@ -197,7 +197,8 @@ class NetworkCopy(nn.Module):
     @torch.no_grad()
     def refresh(self, net: BoardNetwork) -> None:
         """Copies the weights and statistics of such a network in place."""
-        theirs = net.state_dict()
+        assert isinstance(net, nn.Module)
+        theirs = plain_state(net)
         for name, mine in self.net.state_dict().items():
             mine.copy_(theirs[name])
 

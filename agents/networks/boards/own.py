@@ -21,7 +21,7 @@ from playout.agents.networks.boards.network import (
     squash,
     values_for,
 )
-from playout.agents.networks.boards.resnet import parse_size
+from playout.agents.networks.boards.resnet import plain_size
 from playout.errors import ConfigError
 from playout.own_code import load_object, trust
 from torch import Tensor, nn
@@ -235,7 +235,7 @@ def own_network(
     given = _keywords(text, bracket + rest)
     trust(name, f"the configuration's network = {text!r}", "the network")
     factory = _factory(name)
-    channels, blocks, _ = parse_size(size)
+    channels, blocks, *_ = plain_size(size)
     sizes = {**_accepted(factory, {"channels": channels, "blocks": blocks}), **given}
     config = OwnConfig(
         network=name,

@@ -122,7 +122,9 @@ def size_of(config: BoardNetworkConfig) -> str:
     width = config.channels if isinstance(config, ResNetConfig) else config.width
     shape = width, config.blocks, config.head_channels
     names = [name for name, one in SIZES.items() if one == shape]
-    return names[0] if names else f"{width}x{config.blocks}"
+    whole = names[0] if names else f"{width}x{config.blocks}"
+    inner = config.inner if isinstance(config, ResNetConfig) else 0
+    return f"{whole}/{inner}" if inner else whole
 
 
 def side_planes(game: NativeGame) -> tuple[int, int] | None:

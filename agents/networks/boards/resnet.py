@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from playout.agents.networks.boards.folded import FoldedResNet
@@ -28,6 +28,7 @@ from playout.agents.networks.boards.heads import (
 )
 from playout.agents.networks.boards.network import Board, Tuning, squash, values_for
 from playout.agents.networks.boards.norm_relu import norm_relu
+from playout.agents.networks.boards.smaller.held import PLAIN, check_weights, hold
 from playout.errors import ConfigError
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ class ResNetConfig:
         scores: whether they have the game's own score.
         boards: (rows, columns, actions) of further boards that it answers, with the same planes and
             pooled heads.
+        inner: channels between the two convolutions of a block; 0 for as many as `channels`.
+        weights: what they are held in, "float32", or "int8" or "nf4" (smaller/held.py).
     """
 
     obs_shape: tuple[int, int, int]
@@ -80,8 +83,13 @@ class ResNetConfig:
     target_planes: int = 0
     scores: bool = False
     boards: tuple[Board, ...] = ()
+    inner: int = 0
+    weights: str = PLAIN
 
     def __post_init__(self) -> None:
+        check_weights(self.weights)
+        if not 0 <= self.inner <= self.channels:
+            raise ConfigError(f"a block has 1 to {self.channels} channels inside")
         sizes = [self.obs_shape[1:], *(board[:2] for board in self.boards)]
         if len(set(sizes)) < len(sizes):
             raise ConfigError("boards of equal size need equal actions, and to be named once")
@@ -96,6 +104,11 @@ class ResNetConfig:
     def num_values(self) -> int:
         """How many values a position has: 1, or one a player where there are more than two."""
         return values_for(self.num_players, self.zero_sum)
+
+    @property
+    def inner_channels(self) -> int:
+        """Channels between the two convolutions of a block."""
+        return self.inner or self.channels
 
     @property
     def sees_side(self) -> bool:
@@ -113,7 +126,7 @@ class ResNetConfig:
             data["side_planes"] = list(self.side_planes)
         earlier = {"heads": "linear", "side_planes": [0, 1], "zero_sum": True}
         data["boards"] = [list(board) for board in self.boards]
-        later = {"target_planes": 0, "scores": False, "boards": []}
+        later = {"target_planes": 0, "scores": False, "boards": [], "inner": 0, "weights": PLAIN}
         for name, before in {**earlier, **later}.items():
             if data[name] == before:
                 del data[name]
@@ -130,34 +143,61 @@ class ResNetConfig:
             raise ConfigError(f"not the description of a network: {error}") from None
 
 
-def parse_size(size: str) -> tuple[int, int, int]:
-    """Channels, blocks and head channels of a preset or of CHANNELSxBLOCKS such as "48x4"."""
-    if size in SIZES:
-        return SIZES[size]
-    channels, cross, blocks = size.partition("x")
-    if (
-        cross
-        and channels.isdecimal()
-        and blocks.isdecimal()
-        and 1 <= int(channels) <= 1024
-        and 1 <= int(blocks) <= 64
-    ):
-        return int(channels), int(blocks), max(2, int(channels) // 2)
-    raise ConfigError(
-        f"size {size!r} is unknown: use {', '.join(SIZES)} or CHANNELSxBLOCKS, for instance 48x4"
+class Size(NamedTuple):
+    """What a size says of a network; `inner` as in `ResNetConfig`."""
+
+    channels: int
+    blocks: int
+    head_channels: int
+    inner: int = 0
+
+
+def parse_size(size: str) -> Size:
+    """The size of a preset, of CHANNELSxBLOCKS such as "48x4", or of one of them and "/INNER"."""
+    whole, slash, inner = size.partition("/")
+    if whole in SIZES:
+        found = Size(*SIZES[whole])
+    else:
+        channels, cross, blocks = whole.partition("x")
+        if not (cross and _from_1(channels, 1024) and _from_1(blocks, 64)):
+            raise _unknown_size(size)
+        found = Size(int(channels), int(blocks), max(2, int(channels) // 2))
+    if not slash:
+        return found
+    if not _from_1(inner, found.channels):
+        raise _unknown_size(size)
+    return found._replace(inner=int(inner) % found.channels)
+
+
+def plain_size(size: str) -> Size:
+    """The same for networks that cannot be narrower inside; ConfigError for a size that is."""
+    found = parse_size(size)
+    if found.inner:
+        raise ConfigError(f"size {size}: only a resnet has fewer channels inside its blocks")
+    return found
+
+
+def _from_1(text: str, most: int) -> bool:
+    return text.isdecimal() and 1 <= int(text) <= most
+
+
+def _unknown_size(size: str) -> ConfigError:
+    return ConfigError(
+        f"size {size!r} is unknown: use {', '.join(SIZES)} or CHANNELSxBLOCKS, for instance 48x4, "
+        "for a resnet that is narrower inside its blocks with /INNER behind it, 48x4/24"
     )
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions with a skip, and optionally a bias from pooled planes between them."""
 
-    def __init__(self, channels: int, *, pooling: bool) -> None:
+    def __init__(self, channels: int, inner: int, *, pooling: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, inner, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.pool = nn.Linear(2 * channels, channels) if pooling else None
+        self.pool = nn.Linear(2 * inner, inner) if pooling else None
         nn.init.zeros_(self.norm2.weight)  # a block starts as the identity
         if self.pool is not None:
             nn.init.zeros_(self.pool.weight)
@@ -208,7 +248,11 @@ class ResNet(nn.Module):
             maps = BoardMaps(config.channels, rows, columns, turn=config.side_planes is not None)
             self.boards[f"{rows}x{columns}"] = maps
         self.blocks = nn.ModuleList(
-            Block(config.channels, pooling=config.pooling and index % 2 == 1)
+            Block(
+                config.channels,
+                config.inner_channels,
+                pooling=config.pooling and index % 2 == 1,
+            )
             for index in range(config.blocks)
         )
         self.head = nn.Conv2d(config.channels, config.head_channels, 1, bias=False)
@@ -223,6 +267,7 @@ class ResNet(nn.Module):
             self.auxiliary = AuxiliaryHeads(
                 features, config.target_planes, config.scores, generator
             )
+        hold(self, config.weights)
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         for module in self.modules():
@@ -319,8 +364,8 @@ def build(
     boards: tuple[Board, ...] = (),
     seed: int = 0,
 ) -> ResNet:
-    """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
-    channels, blocks, head = parse_size(size)
+    """A fresh network of a size; the same seed gives the same weights."""
+    channels, blocks, head, inner = parse_size(size)
     config = ResNetConfig(
         obs_shape=obs_shape,
         num_actions=num_actions,
@@ -336,6 +381,7 @@ def build(
         target_planes=target_planes,
         scores=scores,
         boards=boards,
+        inner=inner,
     )
     # Linear layers draw from the global generator before we set them: keep it as it was.
     with torch.random.fork_rng(devices=[]):

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.registry import restore_network
+from playout.agents.networks.boards.smaller.held import PLAIN, plain_state
 from playout.errors import ConfigError
-from torch import Tensor
+from torch import Tensor, nn
 
 LEAST_SHARE = 0.5  # of all tensors, besides all of the blocks, that have to fit
 
@@ -34,7 +36,7 @@ def take_weights(
 
     Args:
         net: gets them, in place.
-        weights: a network's `state_dict` ...
+        weights: a network's `state_dict`; of codes their plain numbers are taken ...
         description: ... and its configuration's `to_dict`.
         where: names the source in errors.
 
@@ -51,6 +53,8 @@ def take_weights(
             f"the network of {where} reads {planes} planes and this game shows "
             f"{net.config.obs_shape[0]}: it cannot be begun from"
         )
+    if description.get("weights", PLAIN) != PLAIN:
+        weights = _without_codes(weights, description, where)
     mine = net.state_dict()
     fitting = {
         name: tensor
@@ -74,3 +78,13 @@ def take_weights(
         for name, tensor in fitting.items():
             mine[name].copy_(tensor)
     return [name for name in mine if name not in fitting]
+
+
+def _without_codes(
+    weights: Mapping[str, Tensor], description: Mapping[str, Any], where: object
+) -> dict[str, Tensor]:
+    """What the codes of a network stand for, by the names of plain weights."""
+    held = restore_network(description, where)
+    held.load_state_dict(weights)
+    assert isinstance(held, nn.Module)
+    return plain_state(held)

@@ -22,7 +22,8 @@ from playout.agents.networks.boards.heads import (
     value_inputs,
 )
 from playout.agents.networks.boards.network import NetworkCopy, Tuning, squash, values_for
-from playout.agents.networks.boards.resnet import parse_size
+from playout.agents.networks.boards.resnet import plain_size
+from playout.agents.networks.boards.smaller.held import PLAIN, check_weights, hold
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,6 +49,7 @@ class BoardTransformerConfig:
         heads: "linear" or "pooled", see heads.py.
         side_planes: where the observation shows the side to move, see heads.py; None: a game does
             not say.
+        weights: what they are held in, "float32", or "int8" or "nf4" (smaller/held.py).
     """
 
     obs_shape: tuple[int, int, int]
@@ -61,6 +63,10 @@ class BoardTransformerConfig:
     value_hidden: int = 64
     heads: str = "pooled"
     side_planes: tuple[int, int] | None = None
+    weights: str = PLAIN
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights)
 
     @property
     def num_values(self) -> int:
@@ -71,7 +77,10 @@ class BoardTransformerConfig:
         """Plain numbers and lists for a configuration file."""
         planes = None if self.side_planes is None else list(self.side_planes)
         lists = {"obs_shape": list(self.obs_shape), "side_planes": planes}
-        return {"network": "transformer", **asdict(self), **lists}
+        data = {"network": "transformer", **asdict(self), **lists}
+        if self.weights == PLAIN:  # descriptions stay what they were
+            del data["weights"]
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> BoardTransformerConfig:
@@ -135,6 +144,7 @@ class BoardTransformer(nn.Module):
         self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
         self._initialise(generator)
+        hold(self, config.weights)
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
@@ -167,20 +177,29 @@ class BoardTransformer(nn.Module):
             heads=("head", "policy", "value_hidden", "value"),
         )
 
-    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
-        config = self.config
-        _, height, width = config.obs_shape
+    def _cells(self, obs: Tensor) -> Tensor:
+        """[M, T, D]: what becomes of each cell after the last block."""
         x = self.embed(obs.flatten(2).mT)
         place = (self.row[:, None] + self.column).flatten(0, 1)  # [T, D]
-        if config.side_planes is not None:
-            place = place + side_to_move(obs, config.side_planes)[:, 0] * self.turn
+        if self.config.side_planes is not None:
+            place = place + side_to_move(obs, self.config.side_planes)[:, 0] * self.turn
         x = x + place.to(x.dtype)
         for block in self.blocks:
             x = block(x)
-        x = functional.relu_(self.head(self.norm(x)))
-        x = x.mT.unflatten(2, (height, width))  # [M, F, H, W]
-        return answers(config.heads, x, self.policy, self.value_hidden, self.value)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def _on_board(self, x: Tensor) -> Tensor:
+        """[M, T, F] to [M, F, H, W]."""
+        return x.mT.unflatten(2, self.config.obs_shape[1:])
+
+    def trunk(self, obs: Tensor) -> Tensor:
+        """What all heads share, [M, width, H, W]: observations after the last block."""
+        return self._on_board(self._cells(obs))
+
+    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
+        x = self._on_board(functional.relu_(self.head(self._cells(obs))))
+        return answers(self.config.heads, x, self.policy, self.value_hidden, self.value)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
@@ -206,7 +225,7 @@ def build_transformer(
     seed: int = 0,
 ) -> BoardTransformer:
     """A fresh network of a preset or WIDTHxBLOCKS size; the same seed gives the same weights."""
-    width, blocks, head = parse_size(size)
+    width, blocks, head, _ = plain_size(size)
     cells = obs_shape[1] * obs_shape[2]
     if heads == "auto":  # attention brings to a cell whatever its action needs
         heads = "pooled" if cells <= num_actions < 2 * cells else "linear"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.protocols.moves import pass_action, read_move
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
@@ -21,6 +22,10 @@ from playout.errors import GameError, IllegalActionError, PlayoutError
 if TYPE_CHECKING:
     from playout.agents.players.protocols.gtp import GtpEngine
 
+Point = tuple[int, int]
+"""Row and column, from 0."""
+
+_DEAD = 0.5  # of a group's points, from -1 to 1, owned by the other side: a cleanup takes it
 _MAX_FILE = 1 << 20  # bytes of a file that is loaded
 _OWNERS = {"black_territory": 1, "dame": 0, "white_territory": -1}
 _STATUSES = ("alive", "dead", "seki", *_OWNERS)
@@ -103,13 +108,21 @@ def is_go(game: NativeGame) -> bool:
 
 
 def groups(state: State) -> list[list[str]]:
-    """The vertices of each group of connected stones, by the first two planes of Go."""
+    """The vertices of each group of connected stones."""
+    empty, width = state.game.initial_state(), state.game.obs_shape[2]
+    return [
+        [empty.action_text(row * width + column) for row, column in sorted(group)]
+        for _, group in _chains(state)
+    ]
+
+
+def _chains(state: State) -> list[tuple[int, list[Point]]]:
+    """The colour and the points of each group of connected stones, by the first planes of Go."""
     game = state.game
     if not is_go(game):
         raise GameError(f"{game.name} knows no groups of stones")
     _, height, width = game.obs_shape
     planes = state.observe(0)
-    empty = game.initial_state()
     left = {
         (row, column): side
         for side in (0, 1)
@@ -122,19 +135,49 @@ def groups(state: State) -> list[list[str]]:
         start = min(left)
         side, group, edge = left.pop(start), [start], [start]
         while edge:
-            row, column = edge.pop()
-            for near in (
-                (row - 1, column),
-                (row + 1, column),
-                (row, column - 1),
-                (row, column + 1),
-            ):
+            for near in _beside(edge.pop()):
                 if left.get(near) == side:
                     del left[near]
                     group.append(near)
                     edge.append(near)
-        found.append([empty.action_text(row * width + column) for row, column in sorted(group)])
+        found.append((side, group))
     return found
+
+
+def _beside(point: Point) -> list[Point]:
+    """The four points around one, on the board or not."""
+    row, column = point
+    return [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+
+
+def genmove_cleanup(engine: GtpEngine, words: list[str]) -> str:
+    """KGS's genmove after the players did not agree on what is dead: takes it, and then passes.
+
+    While the player expects to own points on which the other side has a group, it plays at that
+    group's liberties. Who cannot say so (`ForecastPlayer`) moves as ever: by area, as everything is
+    counted here, a stone that matters is worth taking at any time.
+    """
+    state, passed = engine.passed_to(engine.colour(words, 1))
+    action = engine.thought(state, passed, plays=True, only=_taking(engine, state)).action
+    engine.step([*passed, action])
+    return state.action_text(action)
+
+
+def _taking(engine: GtpEngine, state: State) -> list[int]:
+    """The legal moves beside groups of the other side that are expected to be taken."""
+    ownership = Outlook(engine.player, state).ownership
+    if ownership is None:
+        return []
+    _, height, width = state.game.obs_shape
+    legal, found = set(state.legal_actions), dict[int, None]()
+    for side, group in _chains(state):
+        owned = sum(ownership[row * width + column] for row, column in group) / len(group)
+        if side == state.to_play or owned <= _DEAD:
+            continue
+        for row, column in (near for point in group for near in _beside(point)):
+            if 0 <= row < height and 0 <= column < width and row * width + column in legal:
+                found[row * width + column] = None
+    return list(found)
 
 
 def fixed_handicap(engine: GtpEngine, words: list[str]) -> str:

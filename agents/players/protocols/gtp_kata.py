@@ -16,7 +16,7 @@ import numpy as np
 from playout.agents.players.player import RunPlayer
 from playout.agents.players.protocols import gtp_time
 from playout.agents.players.protocols.gtp_forecast import Outlook
-from playout.agents.players.protocols.gtp_go import is_go
+from playout.agents.players.protocols.gtp_go import genmove_cleanup, is_go
 from playout.agents.players.protocols.moves import read_move
 from playout.envs.core.game import State, StateBatch
 from playout.envs.records.json_lines import GameRecord
@@ -69,6 +69,7 @@ def commands(engine: GtpEngine) -> dict[str, Callable[[list[str]], str]]:
             "kata-raw-nn": lambda words: _raw_network(engine, words),
             "kata-set-rule": lambda words: _set_rule(engine, words),
             "kata-set-rules": lambda words: _set_rules(engine, words),
+            "kgs-genmove_cleanup": lambda words: genmove_cleanup(engine, words),
             "kgs-rules": lambda words: _kgs_rules(engine, words),
             "rectangular_boardsize": lambda words: engine.answer_of("boardsize", words),
             "set_position": lambda words: _set_position(engine, words),

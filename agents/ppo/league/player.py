@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.policy import map_tree
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
-from playout.agents.ppo.league.exploit import move_probabilities, referee_of
+from playout.agents.ppo.league.exploit import move_probabilities, referee_of, tells_logits
 from playout.agents.ppo.league.games import NativeGames, make_games, native_game
 from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
@@ -104,7 +102,7 @@ class PolicyEvaluator(Evaluator):
         obs = to_tensors(seen, device)
         logits: NDArray[np.float32]
         values: NDArray[np.float32]
-        if isinstance(policy, ActorCritic | BoardPolicy) and not policy.recurrent:
+        if tells_logits(policy):
             logits, values = (x.cpu().numpy() for x in policy.answer(obs))
         else:
             mask = to_tensors(leaves.mask[:size].astype(bool), device)
@@ -150,15 +148,26 @@ def game_player(
 ) -> PolicyPlayer:
     """The player of a run that has learned a game; see players/load.py."""
     chosen = game if game is not None else game_of(run)
-    env = run.config["env"]
     if chosen is None:
-        raise RunError(f"{run.path} learned {env}, which is not one of playout's games")
-    player = load(run, which, machine=machine)
+        raise RunError(
+            f"{run.path} learned {run.config['env']}, which is not one of playout's games"
+        )
+    return _at_game(run, load(run, which, machine=machine), chosen)
+
+
+def _at_game(run: RunDir, player: PPOPlayer, chosen: NativeGame) -> PolicyPlayer:
+    """What a run has learned as a player of that game.
+
+    Raises:
+        ConfigError: The game has other spaces.
+    """
     board = spaces.Box(-np.inf, np.inf, chosen.obs_shape, np.float32)
     try:
         player.must_fit(board, spaces.Discrete(chosen.num_actions))
     except ConfigError as error:
-        raise ConfigError(f"{run.path} has learned {env}, it cannot play {chosen}") from error
+        raise ConfigError(
+            f"{run.path} has learned {run.config['env']}, it cannot play {chosen}"
+        ) from error
     return PolicyPlayer(player, chosen, run.path.name)
 
 
@@ -171,7 +180,7 @@ def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[st
     try:
         player = None
         if isinstance(games, NativeGames):
-            player = game_player(run, options.which, games.game, machine=options)
+            player = _at_game(run, learned, games.game)
         for name in fixed_opponents(games):
             points = play_fixed(
                 learned.policy,

@@ -19,6 +19,9 @@ Rows = npt.NDArray[np.int64]
 
 ALL = slice(None)
 
+COUNT = 20_000
+"""Positions or pictures that are made, where it is not said."""
+
 MIN_VALIDATED = 50
 MAX_VALIDATED = 2048
 

@@ -3,7 +3,8 @@
 With `train` and `test` below it, a folder brings its own split; else a tenth is held out, of
 folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots). All
 pictures have one size, or `size` says to which they are brought. They are turned as their EXIF data
-say, and lie on white where they are transparent. A file that is no picture is named, never skipped.
+say, and lie on white where they are transparent. A file that is no picture is named, never skipped;
+a link to another picture of the folder is that picture, and no further one.
 """
 
 from __future__ import annotations
@@ -89,8 +90,12 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _files(folder: Path, whole: Path | None = None) -> list[Path]:
+    """Pictures below a folder, without links to others below `whole`, which stand there anyway."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    if whole is not None:
+        root = whole.resolve()
+        found = [p for p in found if not (p.is_symlink() and p.resolve().is_relative_to(root))]
     return sorted(found)
 
 
@@ -106,9 +111,9 @@ def _groups(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
     return found if several and max(map(len, below)) > 1 else None
 
 
-def _read_side(folder: Path, name: str, size: int, channels: int) -> Pictures:
+def _read_side(folder: Path, whole: Path, size: int, channels: int) -> Pictures:
     folders = _class_folders(folder)
-    files = [(path, number) for number, one in enumerate(folders) for path in _files(one)]
+    files = [(path, number) for number, one in enumerate(folders) for path in _files(one, whole)]
     if not files:
         raise DataError(
             f"{folder} holds no pictures: put them into one folder a class, or give IDX files"
@@ -128,7 +133,7 @@ def _read_side(folder: Path, name: str, size: int, channels: int) -> Pictures:
     labels = np.array([number for _, number in files], np.int64)
     classes = tuple(one.name for one in folders)
     return Pictures(
-        name=name,
+        name=whole.name,
         pixels=np.stack(pictures),
         labels=labels,
         classes=classes,
@@ -151,11 +156,11 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     """
     whole = holds_split(folder)
     roots = [folder / "train", folder / "test"] if whole else [folder]
-    files = [path for side in roots for one in _class_folders(side) for path in _files(one)]
+    files = [path for side in roots for one in _class_folders(side) for path in _files(one, folder)]
     channels = 1 if all(_is_grey(path) for path in files) else 3
-    train = _read_side(roots[0], folder.name, size, channels)
+    train = _read_side(roots[0], folder, size, channels)
     if whole:
-        test = _read_side(roots[1], folder.name, size, channels)
+        test = _read_side(roots[1], folder, size, channels)
         if (test.classes, test.shape) != (train.classes, train.shape):
             raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
         return Split(train, test)

@@ -36,6 +36,7 @@ from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.records import files
 from playout.errors import ConfigError, DataError
+from playout.mcts.exact.positions import canonical_hashes
 from playout.mcts.exact.prover import can_prove
 
 Kinds = npt.NDArray[np.int32]
@@ -179,7 +180,7 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
         found = label(game, count=count, plies=plies, threads=cores, seed=seed)
         labels = found.values[:, 0].astype(np.int64) + 1
         states = StateBatch.from_data(game, found.states, check=False)
-        _, groups = np.unique(_smallest_hashes(game, states), return_inverse=True)
+        _, groups = np.unique(canonical_hashes(states), return_inverse=True)
         whole = Positions(
             name=text,
             game=game,
@@ -286,11 +287,6 @@ def _line_key(game: NativeGame, actions: Sequence[int]) -> bytes:
     if game.has_chance:  # what chance brings is no action, and no symmetry knows it
         return moves.tobytes()
     return min(one[moves].tobytes() for one in game.symmetry_actions())
-
-
-def _smallest_hashes(game: NativeGame, states: StateBatch) -> npt.NDArray[np.uint64]:
-    """uint64 [N]: equal for positions that are mirror images of each other."""
-    return np.min([states.symmetry(k).hash() for k in range(game.num_symmetries)], axis=0)
 
 
 def _split(whole: Positions, seed: int) -> Split:

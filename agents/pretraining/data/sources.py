@@ -1,4 +1,4 @@
-"""What DATA means on the command line: a folder, a named data set, recorded games, a game, frames.
+"""What DATA means on the command line: a folder, a name, recorded games, a game, an environment.
 
 Nothing is downloaded. Files are named with what they hold (sha256 of a folder's files), so that a
 run can say later whether it still sees the same data.
@@ -7,15 +7,19 @@ run can say later whether it still sees the same data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from playout.agents.pretraining.data.dataset import Split, split_rows
+from playout.agents.pretraining.data.dataset import COUNT, Split, split_rows
 from playout.agents.pretraining.data.folders import holds_split, read_folder
+from playout.agents.pretraining.data.frames import FRAMES, OBSERVATIONS, frames, observations
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.errors import ConfigError, DataError
+from playout.own_code import trust_modules
 
 FASHION = (
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot",
@@ -24,7 +28,10 @@ FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_DIGEST = "ece172613115fb18b120bec8f6c02271af90b8b8f0a5af5c51cbd5ceed68e619"
 """`digest` of what it holds, whatever program packed its files."""
 
-FRAMES = "frames:"
+ICONS_FOLDER = Path("/usr/share/icons/gnome/48x48")
+TILE = 32
+
+MADE = (FRAMES, OBSERVATIONS)
 RECORDS = frozenset({".jsonl", ".sgf", ".pgn"})
 
 
@@ -59,59 +66,63 @@ def digits(*, seed: int = 0) -> Split:
     return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
 
 
-def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
-    """Pictures that a Gymnasium environment renders under random actions, without labels.
+def photographs() -> Split:
+    """The two photographs of scikit-learn in tiles of 32 x 32, by what they show.
 
-    Episodes are not cut in two, unless there is one alone: about a tenth is held out.
+    The right fifth of each is held out.
     """
-    import gymnasium
-    from PIL import Image
-
     try:
-        made = gymnasium.make(env, render_mode="rgb_array")
-    except gymnasium.error.Error as error:
-        raise ConfigError(f"{env!r}: {error}".splitlines()[0]) from None
-    side = size or 64
-    pictures: list[Bytes] = []
-    episodes: list[int] = []
-    episode = 0
-    try:
-        made.reset(seed=seed)
-        made.action_space.seed(seed)
-        while len(pictures) < count:
-            shown = made.render()
-            if not isinstance(shown, np.ndarray) or shown.ndim != 3:
-                raise ConfigError(f"{env} does not render pictures (rgb_array)")
-            small = Image.fromarray(shown).resize((side, side), Image.Resampling.BOX)
-            pictures.append(np.asarray(small, np.uint8).transpose(2, 0, 1))
-            episodes.append(episode)
-            _, _, terminated, truncated, _ = made.step(made.action_space.sample())
-            if terminated or truncated:
-                episode += 1
-                made.reset()
-    finally:
-        made.close()
-    labels = np.full(len(pictures), -1, np.int64)
-    groups = np.array(episodes) if episodes[-1] else None  # one alone has to be cut
-    whole = Pictures(name=f"{FRAMES}{env}", pixels=np.stack(pictures), labels=labels, groups=groups)
-    held = split_rows(len(whole), groups, 0.1, seed=seed, by_rows=True)
-    return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
+        from sklearn.datasets import load_sample_images
+    except ImportError:
+        raise ConfigError("photographs come with scikit-learn: pip install scikit-learn") from None
+    bunch = load_sample_images()
+    tiles, labels, columns = list[Bytes](), list[int](), list[int]()
+    for number, image in enumerate(bunch.images):
+        height, width = (side // TILE for side in image.shape[:2])
+        for row, column in product(range(height), range(width)):
+            tile = image[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
+            tiles.append(tile.transpose(2, 0, 1))
+            labels.append(number)
+            columns.append(5 * column // width)
+    whole = Pictures(
+        name="photographs",
+        pixels=np.stack(tiles),
+        labels=np.array(labels, np.int64),
+        classes=tuple(Path(name).stem for name in bunch.filenames),
+    )
+    held = np.array(columns) == 4
+    return Split(whole.subset(np.flatnonzero(~held)), whole.subset(np.flatnonzero(held)))
 
 
-NAMED: dict[str, Callable[[], Split]] = {"fashion-mnist": fashion_mnist, "digits": digits}
+def icons() -> Split:
+    """GNOME's icons of 48 x 48 in colour, a class a category, where Debian's package puts them."""
+    if not ICONS_FOLDER.is_dir():
+        raise DataError(
+            f"there are no icons in {ICONS_FOLDER}: apt install gnome-icon-theme, or name a folder "
+            "with one of pictures a class"
+        )
+    return read_folder(ICONS_FOLDER, size=48)  # one of them is a strip of several
+
+
+NAMED: dict[str, Callable[[], Split]] = {
+    "fashion-mnist": fashion_mnist,
+    "digits": digits,
+    "photographs": photographs,
+    "icons": icons,
+}
 
 
 def is_path(data: str) -> bool:
     """Whether DATA is a folder or a file of records, and not a name."""
     path = Path(data)
-    if not data or data in NAMED or data.startswith(FRAMES):
+    if not data or data in NAMED or data.startswith(MADE):
         return False
     return path.is_dir() or (path.suffix in RECORDS and path.exists())
 
 
 def are_pictures(data: str) -> bool:
     """Whether DATA are pictures, and not positions of a game."""
-    return data in NAMED or data.startswith(FRAMES) or Path(data).is_dir()
+    return data in NAMED or data.startswith(MADE) or Path(data).is_dir()
 
 
 def are_made(data: str) -> bool:
@@ -131,18 +142,35 @@ def takes_seed(data: str) -> bool:
     return data not in NAMED and not (path.is_dir() and (holds_idx(path) or holds_split(path)))
 
 
+def trust_typed(data: str) -> None:
+    """Takes the name of an environment that a person has typed for their word about its module."""
+    for kind in MADE:
+        if data.startswith(kind):
+            trust_modules(data.removeprefix(kind))
+
+
 def load(
-    data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 0
+    data: str,
+    *,
+    count: int = COUNT,
+    image_size: int = 0,
+    seed: int = 0,
+    threads: int = 0,
+    wrappers: Sequence[str] = (),
+    env_options: Mapping[str, Any] | None = None,
 ) -> Split:
     """The data of that name.
 
     Args:
-        data: fashion-mnist, digits, a folder of IDX files or of pictures (one folder a class), a
-            file of recorded games, frames:ENVIRONMENT, or a game such as "othello(size=6)".
+        data: a name of NAMED, a folder of IDX files or of pictures (one folder a class), a file of
+            recorded games, frames:ENVIRONMENT (what it renders), observations:ENVIRONMENT (what PPO
+            sees), or a game such as "othello(size=6)".
         count: of positions or frames, where they are made and not read.
         image_size: both sides of pictures of a folder a class or rendered; 0: as they are.
         seed: of what is made, and of which is held out.
         threads: of a solver that labels positions; 0: every core.
+        wrappers: of observations, around the environment ...
+        env_options: ... and its keywords.
 
     Raises:
         DataError: what is there cannot be used. ConfigError: there is nothing of that name.
@@ -153,6 +181,9 @@ def load(
         return NAMED[data]()
     if data.startswith(FRAMES):
         return frames(data.removeprefix(FRAMES), count=count, size=image_size, seed=seed)
+    if data.startswith(OBSERVATIONS):
+        env = data.removeprefix(OBSERVATIONS)
+        return observations(env, count=count, wrappers=wrappers, options=env_options, seed=seed)
     path = Path(data)
     if path.is_dir():
         if holds_idx(path):
@@ -167,7 +198,7 @@ def load(
             raise
         raise ConfigError(
             f"there is no data {data!r}: name a folder, {', '.join(NAMED)}, a file of records, "
-            f"{FRAMES}ENVIRONMENT or a game"
+            f"{FRAMES}ENVIRONMENT, {OBSERVATIONS}ENVIRONMENT or a game"
         ) from None
 
 

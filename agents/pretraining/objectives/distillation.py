@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from playout.agents.alphazero.player import learned_game
-from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
-from playout.agents.pretraining.trunk import Trunk, restore_trunk
+from playout.agents.pretraining.trunk import BOARDS, Trunk, restore_trunk
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
@@ -142,7 +141,7 @@ class DistilledOutcomes(Objective):
     def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame) -> None:
         super().__init__(trunk)
         found, _ = load_teacher(teacher, trunk, game=game)
-        if not isinstance(found.net, ResNet) or not isinstance(trunk.net, ResNet):
+        if not isinstance(found.net, BOARDS) or not isinstance(trunk.net, BOARDS):
             raise ConfigError("positions are taught by a board network to a board network")
         self._teacher = [found]
         self._measure = Outcomes(trunk)
@@ -150,7 +149,7 @@ class DistilledOutcomes(Objective):
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy to the teacher's policy and value."""
         net, teacher = self.trunk.net, self._teacher[0].to(batch.images.device).net
-        assert isinstance(net, ResNet) and isinstance(teacher, ResNet)
+        assert isinstance(net, BOARDS) and isinstance(teacher, BOARDS)
         with torch.no_grad():
             policy, value = teacher.heads(batch.images)
         logits, value_logits = net.heads(batch.images)

@@ -2,20 +2,38 @@
 
 A board learns what self-play would teach it, by the very heads that play: the moves by cross
 entropy, the outcome as an expected score. Pictures get a linear head; mixup (Zhang et al. 2018)
-blends pairs of pictures and their labels. Left out: where labels come from (data/).
+blends pairs of pictures and their labels. `LOSSES` are of classes and of outcomes alike. Left out:
+where labels come from (data/).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
-from playout.agents.pretraining.trunk import Trunk
+from playout.agents.pretraining.trunk import BOARDS, Trunk
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
 
-LOSSES = ("cross_entropy", "mse")
+FOCUS = 2.0
+"""Of the focal loss: how little is learned from what is told well already (the paper's gamma)."""
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": lambda logs, wanted: -wanted * logs,
+    "mse": lambda logs, wanted: (logs.exp() - wanted).square(),
+    "mae": lambda logs, wanted: (logs.exp() - wanted).abs(),
+    "focal": lambda logs, wanted: -wanted * (1 - logs.exp()) ** FOCUS * logs,
+}
+"""Name -> terms [N, K], added up, of log-probabilities and of the label as probabilities, [N, K].
+
+mae bears wrong labels (Ghosh et al. 2017), focal is for rare classes (Lin et al. 2017)."""
+
+
+def _check_loss(name: str) -> None:
+    if name not in LOSSES:
+        raise ConfigError(f"unknown loss {name!r}; known are {', '.join(LOSSES)}")
 
 
 def _check_smoothing(share: float) -> None:
@@ -29,7 +47,7 @@ class Classes(Objective):
     Args:
         trunk: what is taught.
         num_classes: K.
-        loss: "cross_entropy" or "mse" (squared distance of probabilities to the label).
+        loss: a name of LOSSES.
         label_smoothing: share of a label spread over all classes.
         class_weights: float32 [K]; None weighs all the same.
         mixup: parameter of the Beta distribution of mixing; 0 leaves it out.
@@ -51,8 +69,7 @@ class Classes(Objective):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(trunk)
-        if loss not in LOSSES:
-            raise ConfigError(f"unknown loss {loss!r}; known are {', '.join(LOSSES)}")
+        _check_loss(loss)
         _check_smoothing(label_smoothing)
         if mixup < 0 or not 0 <= dropout < 1:
             raise ConfigError("dropout is from 0 to below 1, mixup not below 0")
@@ -90,10 +107,7 @@ class Classes(Objective):
         if self.smoothing:
             wanted = wanted * (1 - self.smoothing) + self.smoothing / self.num_classes
         weights = self.weights
-        if self.loss == "mse":
-            each = (logits.softmax(1) - wanted).square()
-        else:
-            each = -wanted * functional.log_softmax(logits, dim=1)
+        each = LOSSES[self.loss](functional.log_softmax(logits, dim=1), wanted)
         if isinstance(weights, Tensor):
             each = each * weights
         return {"loss": each.sum(1).mean(), "accuracy": right}
@@ -120,30 +134,45 @@ class Outcomes(Objective):
     Args:
         trunk: of a board network.
         value_weight: of the outcome's loss beside that of moves.
+        loss: a name of LOSSES, of the outcome, as the chances to win and to lose that halve a draw;
+            moves are always learned by cross entropy.
         label_smoothing: share of a policy spread over all moves, and of a score made a draw's.
+        class_weights: float32 [3], of the outcomes' losses; None weighs all the same.
     """
 
     name = "supervised"
     needs_labels = True
 
     def __init__(
-        self, trunk: Trunk, *, value_weight: float = 1.0, label_smoothing: float = 0.0
+        self,
+        trunk: Trunk,
+        *,
+        value_weight: float = 1.0,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__(trunk)
+        _check_loss(loss)
         _check_smoothing(label_smoothing)
-        self.smoothing = label_smoothing
-        if not isinstance(trunk.net, ResNet):
+        self.loss, self.smoothing = loss, label_smoothing
+        if not isinstance(trunk.net, BOARDS):
             raise ConfigError("positions are learned by a board network")
         self.value_weight = value_weight
+        self.register_buffer("weights", class_weights, persistent=False)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Cross entropy of moves and of the expected score; shares of right moves and outcomes."""
-        net = self.trunk.net
-        assert isinstance(net, ResNet)
+        """Losses of moves and of the expected score; shares of right moves and outcomes."""
+        net, weights = self.trunk.net, self.weights
+        assert isinstance(net, BOARDS)
         logits, value_logits = net.heads(batch.images)
         logits, value_logits = logits.float(), value_logits.float()[:, 0]
         score = batch.labels.float() / 2 * (1 - self.smoothing) + self.smoothing / 2
-        value_loss = functional.binary_cross_entropy_with_logits(value_logits, score)
+        logs = functional.logsigmoid(torch.stack([value_logits, -value_logits], dim=1))
+        each = LOSSES[self.loss](logs, torch.stack([score, 1 - score], dim=1)).sum(1)
+        if isinstance(weights, Tensor):
+            each = each * weights[batch.labels]
+        value_loss = each.mean()
         guess = torch.sigmoid(value_logits)
         # The nearest of loss (0), draw (1/2) and win (1).
         right = ((guess * 2).round() == batch.labels).float().mean()

@@ -58,7 +58,12 @@ def make_objective(
         if isinstance(data, Positions):
             if config.teacher:
                 return DistilledOutcomes(trunk, teacher=config.teacher, game=data.game)
-            return Outcomes(trunk, label_smoothing=config.label_smoothing)
+            return Outcomes(
+                trunk,
+                loss=config.loss,
+                label_smoothing=config.label_smoothing,
+                class_weights=_weights(data) if config.balance else None,
+            )
         if config.teacher:
             return DistilledClasses(
                 trunk,

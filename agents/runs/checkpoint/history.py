@@ -22,7 +22,7 @@ from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint, Unchanging
-from playout.errors import CheckpointError, RunError
+from playout.errors import CheckpointError, ConfigError, RunError
 
 
 class Checkpoints:
@@ -199,7 +199,7 @@ class Checkpoints:
         """The checkpoint that `which` names ("latest", "best", 120, "120"); None if there is none.
 
         Raises:
-            CheckpointError: it is damaged or missing.
+            CheckpointError: it is damaged or missing. ConfigError: it cannot be a name of one.
         """
         if which == "best":
             entries = self.checkpoints()
@@ -218,7 +218,7 @@ class Checkpoints:
         if isinstance(which, str) and which.isdecimal():
             which = int(which)
         if type(which) is not int or which < 0:
-            raise ValueError(f'which must be "latest", "best" or a step, not {which!r}')
+            raise ConfigError(f'a checkpoint is "best", "latest" or a number, not {which!r}')
         path = self._folder / checkpoints.name_of(which)
         if not path.exists():
             there = ", ".join(str(entry.step) for entry in self.checkpoints()) or "none"

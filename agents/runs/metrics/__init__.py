@@ -3,6 +3,6 @@
 Left out: which numbers there are (the trainers say it) and when they are written (loop.py).
 """
 
-from playout.agents.runs.metrics.log import MetricsLog, encode_row, read_rows
+from playout.agents.runs.metrics.log import MetricsLog, encode_row, last_measures, read_rows
 
-__all__ = ["MetricsLog", "encode_row", "read_rows"]
+__all__ = ["MetricsLog", "encode_row", "last_measures", "read_rows"]

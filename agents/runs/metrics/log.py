@@ -106,6 +106,16 @@ class MetricsLog:
             self._descriptor = -1
 
 
+def last_measures(folder: Path) -> dict[str, float]:
+    """The latest number of each measure below eval/ in a run's metrics; see `read_rows`."""
+    return {
+        key: value
+        for row in read_rows(folder)
+        for key, value in row.items()
+        if key.startswith("eval/") and value is not None
+    }
+
+
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of a run's metrics, oldest first; an unfinished last line is left out.
 

@@ -12,14 +12,12 @@ from playout.agents.runs.ranks.messages import (
     by_first,
     everybody,
     first,
-    gather,
     largest,
     restarts,
     seconds_waited,
     smallest,
     start,
     sums,
-    wait_for_all,
 )
 from playout.agents.runs.ranks.place import (
     is_first,
@@ -41,7 +39,6 @@ __all__ = [
     "by_first",
     "everybody",
     "first",
-    "gather",
     "is_first",
     "job_name",
     "largest",
@@ -59,6 +56,5 @@ __all__ = [
     "start",
     "sums",
     "under_torchrun",
-    "wait_for_all",
     "world",
 ]

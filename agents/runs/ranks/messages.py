@@ -240,11 +240,6 @@ def smallest(values: Sequence[float]) -> list[float]:
     return [min(column) for column in _columns(values)]
 
 
-def wait_for_all() -> None:
-    """Return when every rank has come here."""
-    sums([0.0])
-
-
 def first(value: T) -> T:
     """Rank 0's value, on every rank: a decision that all follow.
 
@@ -340,29 +335,6 @@ def everybody(value: bytes) -> list[bytes]:
         if max(sizes) > room:
             bodies = exchange(value or b"\0", max(sizes))
     return [body[:size] for body, size in zip(bodies, sizes, strict=True)]
-
-
-def gather(value: bytes) -> list[bytes]:
-    """The bytes of every rank, in order of rank, on rank 0; an empty list elsewhere."""
-    if world() == 1:
-        return [value]
-    import torch
-    from torch import distributed
-
-    sizes = [int(size) for size in everybody(str(len(value)).encode())]
-    with _talking() as joined:
-        if not is_first():
-            if value:
-                mine = torch.frombuffer(bytearray(value), dtype=torch.uint8)
-                distributed.send(mine, 0, group=joined.group)
-            return []
-        found = [value]
-        for sender, size in enumerate(sizes[1:], start=1):
-            body = torch.empty(size, dtype=torch.uint8)
-            if size:
-                distributed.recv(body, sender, group=joined.group)
-            found.append(body.numpy().tobytes())
-        return found
 
 
 def agree(what: str, value: str) -> None:

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import playout
@@ -30,9 +30,15 @@ from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
 from playout.mcts.exact.prover import GIVEN_UP, prover_for
 from playout.mcts.exact.solver import END_NODES
 
+if TYPE_CHECKING:
+    from playout.agents.alphazero.replay import Examples
+    from playout.agents.networks.boards.network import BoardNetwork
+    from playout.envs.core.game import NativeGame
+
 COMMAND = "python -m playout.benchmarks.studies.games.connect_four"
 GAME = "connect_four"
 ROLLOUTS = (100, 1_000, 10_000)
+LABELLED_PLIES = (8, 26)  # random ones that lead to positions for the supervised baseline
 # Nodes of a leaf near the end, and about what all leaves of a search of 128 take together.
 ALPHA_BETA = (END_NODES, 16 * END_NODES)
 # Per cent: points that the demo's agent should make, and shares wanted after an hour.
@@ -142,6 +148,24 @@ def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
     return result
 
 
+def taught(
+    game: NativeGame, examples: Examples, *, size: str, steps: int, seed: int
+) -> BoardNetwork:
+    """A fresh network taught solved positions with the means of self-play; the averaged one."""
+    from playout.agents.alphazero.config import LearnerConfig
+    from playout.agents.alphazero.learner import Learner
+    from playout.agents.alphazero.replay import Replay
+    from playout.agents.networks.boards.registry import new_network
+
+    learner = Learner(new_network(game, size, seed=seed), LearnerConfig())
+    replay = Replay(game, len(examples), seed=seed)
+    replay.add(examples)
+    for step in range(steps):
+        batch = replay.batch(step, learner.config.batch_size)
+        learner.step(batch, done=step / steps)
+    return learner.average
+
+
 def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
     """Half of the minutes for labels, half for learning them; the network's shares at the end."""
     import torch
@@ -149,19 +173,18 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     from playout.agents.alphazero.proofs import player_evaluator
     from playout.agents.players.analysis import analyse, policy_judge, search_judge
     from playout.agents.players.search import playing_search
-    from playout.agents.pretraining.supervised import SupervisedConfig, label, train_supervised
+    from playout.agents.pretraining.supervised import label
 
     torch.set_num_threads(1)
     positions = load_scored_positions(GAME)
-    game, config = positions.states.game, SupervisedConfig(size=size)
+    game = positions.states.game
     examples = label(
-        game, count=10**7, plies=config.plies, seconds=minutes * 30, threads=2, seed=seed
+        game, count=10**7, plies=LABELLED_PLIES, seconds=minutes * 30, threads=2, seed=seed
     )
-    short = SupervisedConfig(size=size, steps=30)
     start = time.perf_counter()
-    train_supervised(game, examples, short, seed=seed)
+    taught(game, examples, size=size, steps=30, seed=seed)
     steps = max(100, int(30 * minutes * 30 / (time.perf_counter() - start)))
-    net = train_supervised(game, examples, SupervisedConfig(size=size, steps=steps), seed=seed)
+    net = taught(game, examples, size=size, steps=steps, seed=seed)
     network = NetworkEvaluator(net)
     seeing = player_evaluator(network, game)
     by_policy = analyse(positions.states, policy_judge(seeing)).action

@@ -23,7 +23,7 @@ from playout.agents.alphazero.budget.presets import Preset, preset_for
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.settings import full_names, picked, with_settings
 from playout.agents.rating.ratings import Ratings, rate
-from playout.agents.runs.metrics.log import read_rows
+from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.cases import kept_run, side_by_side
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet
 from playout.benchmarks.studies.page import Page

@@ -26,18 +26,17 @@ from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trunk import begin_from, new_trunk
 from playout.agents.rating.positions import (
-    canonical_hashes,
     load_choosing_positions,
-    value_preserving_share,
+    preserved,
 )
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.metrics.log import read_rows
+from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.cases import kept_run, mean_of_seeds
 from playout.benchmarks.studies.games.alphago_training import Snapshots, reinforce
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, about, read_network, write_network
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import DataError
-from playout.mcts.exact.positions import Positions, random_positions, unseen
+from playout.mcts.exact.positions import Positions, canonical_hashes, random_positions, unseen
 from playout.mcts.exact.solver import ILLEGAL_OUTCOME
 
 ALPHAZERO, PPO = LEARNERS = ("AlphaZero", "PPO")
@@ -92,7 +91,7 @@ def _deciding(game: str, count: int, plies: tuple[int, int] | None, seed: int) -
         found = random_positions(game, 400, plies=plies or (8, 26), seed=2, exact=False)
     train = load(game, count=count, seed=seed).train
     known = StateBatch.from_data(train.game, train.states, check=False)
-    rows = unseen(found.states, set(canonical_hashes(known)))
+    rows = unseen(found.states, set(canonical_hashes(known).tolist()))
     if not rows:
         raise DataError(f"{game}: labels give away all positions that strength is measured in")
     return Positions(found.states[rows], [found.moves[row] for row in rows], found.scores[rows])
@@ -102,7 +101,7 @@ def kept_share(net: BoardNetwork, positions: Positions) -> float:
     """The share of positions in which a network's likeliest move keeps the outcome, 0 to 1."""
     game = positions.states.game
     player = AlphaZeroPlayer(game, NetworkEvaluator(net), simulations=0, proofs=False)
-    return value_preserving_share(player.act(positions.states), positions.outcomes)
+    return float(preserved(player.act(positions.states), positions.outcomes).mean())
 
 
 def kept_by_chance(positions: Positions) -> float:

@@ -89,8 +89,8 @@ def fresh_trunk(data: Split, form: Form, seed: int) -> Trunk:
 
 def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) -> dict[str, Any]:
     """What the probes make of a trunk."""
-    linear = probe(trunk, data, "linear", shares=SHARES)["rows"]
-    nearest = probe(trunk, data, "neighbours", shares=SHARES[1:])["rows"][0]
+    linear = probe(trunk, data, "linear", shares=SHARES, pixels=False)["rows"]
+    nearest = probe(trunk, data, "neighbours", shares=SHARES[1:], pixels=False)["rows"][0]
     found = {
         "paradigm": name,
         "labels used": labels,

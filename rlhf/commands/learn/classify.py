@@ -360,7 +360,7 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
 
 
 def _show(table: list[dict[str, Any]]) -> None:
-    from playout.rlhf.evaluation.findings import of_classification
+    from playout.rlhf.evaluation.findings import of_classification, share
     from rich.console import Console
     from rich.table import Table
 
@@ -370,14 +370,13 @@ def _show(table: list[dict[str, Any]]) -> None:
         second = (
             f"F1 {row['f1']:.3f}"
             if "f1" in row
-            else f"pairs 1 apart {100 * row['far_pair_accuracy']:.1f} %"
+            else f"pairs 1 apart {share(row['far_pair_accuracy'])}"
         )
-        low, high = row["interval"]
         shown.add_row(
             row["task"],
             row["model"],
             str(row["texts"]),
-            f"{100 * first:.1f} % ({100 * low:.1f} to {100 * high:.1f})",
+            share(first, row["interval"]),
             second,
         )
     Console().print(shown)

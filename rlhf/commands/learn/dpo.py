@@ -59,7 +59,7 @@ class Command(
 
     preferences: OptionalFile = ""
     """.jsonl, .json, .csv, .parquet or a folder: `prompt`, `chosen`, `rejected`, or `prompt`,
-    `left`, `right`, `winner`."""
+    `left`, `right`, `winner`; or llmfao, as in reward."""
     reward: OptionalRun = ""
     """Run of a reward stage, or module:function: ranks samples, and measures the policy."""
     data: Data = "auto"
@@ -135,6 +135,7 @@ def train(
 ) -> RunDir:
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of pairs."""
     from playout.errors import ConfigError
+    from playout.rlhf.data.corpora import votes_source
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.stages.run import stage_source
 
@@ -152,7 +153,7 @@ def train(
     source = stage_source(command, file, rows)
     pairs, notes, join = None, list[str](), command.join == "space"
     if source != "":
-        pairs = read_preferences(source, join=join, tell=notes.append)
+        pairs = read_preferences(votes_source(source), join=join, tell=notes.append)
     if scored or acted:
         return _measured_by_reward(command, pairs, reward_fn, rows, environment, notes)
     if pairs is None:
@@ -160,6 +161,8 @@ def train(
             "name pairs of answers (--preferences FILE), the reward that ranks samples "
             "(--reward RUN or --reward module:function), or what to act in (--env NAME)"
         )
+    if command.prompts and command.resume is None:
+        raise ConfigError("--prompts are answered and scored by a reward; give --reward, too")
     return _measured_on_pairs(command, pairs, rows, notes)
 
 
@@ -175,6 +178,7 @@ def _config(command: Command) -> DPOConfig:
         label_smoothing=command.label_smoothing,
         max_length=command.max_length,
         truncate=command.truncate,
+        max_new_tokens=command.max_new_tokens or recipe(command.size).response_length,
         learn=learn_config(command),
     )
 

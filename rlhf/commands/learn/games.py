@@ -21,7 +21,7 @@ class Command(TrainingOptions):
     game: str = "connect_four"
     """Any game: a name with parameters such as hex(size=5), or module:Name of your own."""
     base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
-    """A model to begin with in place of pretraining one, such as SmolLM2's folder."""
+    """A model to begin with in place of pretraining one; smollm2 is fetched."""
     opponent: str = "random"
     """Whom the last stage plays: random, greedy, uct:N, perfect, a run, or self."""
     rules: bool = False
@@ -41,12 +41,13 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.rlhf.environments.load import GOAL_TOLD
     from playout.rlhf.games.recipe import SIZES, GamesRecipe, check_recipe, shown_options
+    from playout.rlhf.model.published import named_base
     from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage, same_again
 
     if command.size not in SIZES:
         raise ConfigError(f"there is no size {command.size!r}; choose from {', '.join(SIZES)}")
     if command.size == "smollm2" and not command.base:
-        raise ConfigError("the size smollm2 begins with a model: --base FOLDER of SmolLM2")
+        raise ConfigError("the size smollm2 begins with a model: --base FOLDER, or --base smollm2")
     if command.minutes < 0:
         raise ConfigError(f"--minutes must not be negative, not {command.minutes:g}")
     if command.minutes and (command.base or "pretrain" in command.skip):
@@ -54,8 +55,9 @@ def main(command: Command) -> int:
     find = given_game if command.resume is None else stored_game  # a run's name is no word for it
     command = same_again(command)
     game = find(command.game)
-    check_recipe(game, base=command.base, opponent=command.opponent, skip=command.skip)
-    shown = shown_options(game, rules=command.rules, base=command.base)
+    base = named_base(command.base)
+    check_recipe(game, base=base, opponent=command.opponent, skip=command.skip)
+    shown = shown_options(game, rules=command.rules, base=base)
     derived = {"env": f"game:{game}", "env_options": shown, GOAL_TOLD: True}
     run = open_stage(command, "games", lambda: derived)
     if not command.quiet and ranks.is_first():
@@ -65,7 +67,7 @@ def main(command: Command) -> int:
             run,
             game,
             size=command.size,
-            base=command.base,
+            base=base,
             opponent=command.opponent,
             machine=command,
             quiet=command.quiet,

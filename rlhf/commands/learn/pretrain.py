@@ -284,6 +284,11 @@ def _check_shape(command: Command) -> None:
         raise ConfigError(f"{also} shapes a new model; leave it out with --base")
     if command.qk_norm and (command.encoder or command.experts):
         raise ConfigError("--qk-norm is for decoders without experts")
+    if command.resume is None:  # runs of earlier versions go on without
+        if command.compile and command.encoder:
+            raise ConfigError("--compile is for decoders; leave it out with --encoder")
+        if command.pairs and not command.encoder:
+            raise ConfigError("--pairs is a task of encoders; give --encoder, too")
     if command.active and not command.experts:
         raise ConfigError("--active chooses among experts; say how many there are: --experts 8")
     if command.sparsity and not command.base:

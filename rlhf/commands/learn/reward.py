@@ -56,7 +56,8 @@ class Command(
     base: RequiredRun = ""
     """Run or Hugging Face folder of the model to start from."""
     preferences: OptionalFile = ""
-    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`."""
+    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`; or
+    llmfao, votes on answers of chat models, which are fetched."""
     rated: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
     """.jsonl or .csv with `text` and `rating` or `ratings`; of the first some are held out."""
     policy: OptionalRun = ""
@@ -103,7 +104,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.errors import ConfigError
     from playout.rlhf.data.corpora import RATED
     from playout.rlhf.data.datasets import Datasets, choose_source
-    from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.folder import load_model, model_folder
     from playout.rlhf.model.sharding import whole_model
     from playout.rlhf.stages.run import (
         begin_stage,
@@ -121,6 +122,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         raise ConfigError("name the model to start from: --base RUN")
     if command.preferences and command.rated:
         raise ConfigError("give --preferences or --rated, not both")
+    if command.policy:
+        model_folder(command.policy, ["sft"])  # it answers when all has been learned
     check_shard(command, weights=command.weights in ("int8", "nf4"))
     device = resolve_device(command.device)
     named = command.preferences or " ".join(command.rated)
@@ -185,8 +188,11 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     def conclude() -> dict[str, Any]:
         assert whole is not None and head is not None
         trainer.reward.model, trainer.reward.head = whole, head
-        samples = _policy_samples(command, prompts) if command.policy else trainer.test.texts
-        trainer.reward.normalise(samples)
+        samples = _policy_samples(command, prompts) if command.policy else []
+        if command.policy and not samples:
+            say_all(["no prompt leaves room for an answer of --policy: scores are normalised on "
+                     "held-out texts"])  # fmt: skip
+        trainer.reward.normalise(samples or trainer.test.texts)
         found = trainer.measure()
         trainer.reward.save(run.path / "model")
         write_json(run.path / "table.json", found)
@@ -213,13 +219,15 @@ _Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.corpora import votes_source
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.encoding import as_turns
-    from playout.rlhf.data.records import read_preferences
+    from playout.rlhf.data.records import is_vote_folder, read_preferences
     from playout.rlhf.data.rows import read_rows
     from playout.rlhf.generation.conversation import conversation_format
 
-    rows = list(read_rows(source))
+    source = votes_source(source)
+    rows = [] if is_vote_folder(source) else list(read_rows(source))
     if rows and "text" in rows[0][1]:
         return _rated(Datasets("files"), (source,))
     turns = conversation_format(tokenizer, plain=command.plain).speaks_in_turns
@@ -304,7 +312,7 @@ def _rated(datasets: Datasets, names: Sequence[Source]) -> _Data:
 
 
 def _policy_samples(command: Command, prompts: list[Prompt]) -> list[Prompt]:
-    """Texts that the reference policy writes."""
+    """Texts that the reference policy writes; none where no prompt leaves room for an answer."""
     from playout.agents.runs.devices import resolve_device
     from playout.rlhf.data.comparisons import answered
     from playout.rlhf.generation.conversation import conversation_format
@@ -320,6 +328,8 @@ def _policy_samples(command: Command, prompts: list[Prompt]) -> list[Prompt]:
     room = policy.config.max_position_embeddings - longest
     asked = [(prompt, talk.begin(prompt, special=True)) for prompt in prompts[:512]]
     asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room]
+    if not asked:
+        return []
     out = generate(
         policy,
         [ids for _, ids in asked],

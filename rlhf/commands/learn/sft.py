@@ -121,10 +121,10 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     if source == "":
         check_usual_data(command, command.data, command.base, what="demonstrations")
     # Runs of earlier versions divided their own data by answers and counted conversations, of
-    # which a template may make several rows; they go on with the same ones, for as many steps.
-    kept = {"split", "epochs_of"}
-    if command.resume is not None:
-        kept &= RunDir.open(command.resume).config.keys()
+    # which a template may make several rows, or steps of a whole batch where there are fewer rows;
+    # they go on with the same ones, for as many steps.
+    usual = {"split": "prompt", "epochs_of": "steps"}
+    kept = usual if command.resume is None else RunDir.open(command.resume).config
     by = "prompt" if "split" in kept else "response"
     model, tokenizer = load_model(command.base, ["pretrain"], device=first_device(command, device))
     if command.sparsity and command.lora_rank:
@@ -148,8 +148,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         "sft",
         lambda: {
             "material": "files" if own else choose_source(command.data),
-            "split": "prompt",
-            "epochs_of": "rows",
+            **usual,
         },
         model=model,
         base=command.base,
@@ -163,6 +162,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     config = SFTConfig(
         steps=steps,
         epochs=command.epochs if "epochs_of" in kept else 0.0,
+        full_batches=kept.get("epochs_of") == "rows",
         batch=command.batch,
         length=command.max_length or numbers.length,
         stretch=own is not None and not command.max_length,

@@ -23,10 +23,8 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
-    import tempfile
-
     from playout.errors import ConfigError
-    from playout.rlhf.data.downloads import SOURCES, fetch, members
+    from playout.rlhf.data.downloads import SOURCES
     from playout.rlhf.model.adapters.peft_folder import is_adapter
     from playout.rlhf.model.checkpoints.gguf import read_gguf
     from playout.rlhf.model.folder import (
@@ -36,6 +34,7 @@ def main(command: Command) -> int:
         merged,
         model_folder,
     )
+    from playout.rlhf.model.published import read_published
     from playout.rlhf.model.transformer import Transformer
 
     if command.out is None:
@@ -51,13 +50,7 @@ def main(command: Command) -> int:
         else:
             model, tokenizer = load_model(folder_given)
     elif command.model in SOURCES:
-        found = list(members(fetch(command.model), suffixes=(".gguf",)))
-        if not found:
-            raise ConfigError(f"{command.model} is a data set, not a model")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(found[0][0]).name
-            path.write_bytes(found[0][1])
-            model, tokenizer = read_gguf(path)
+        model, tokenizer = read_published(command.model)
     elif not folder_given.exists():
         known = "it is neither a file nor smollm2-135m, which is fetched"
         raise ConfigError(f"{command.model} does not exist; {known}{download_hint(folder_given)}")

@@ -188,7 +188,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     policy, tokenizer = load_model(model_folder(run.path), device=device, weights=weights)
     base = str(command.opponent or settings.base)
     other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
-    if factory is None or others.vocab_size != tokenizer.vocab_size:
+    if factory is None or not others.same_vocabulary(tokenizer):
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
     totals = []
     with decoding_threads(policy, command.num_prompts, command.threads):

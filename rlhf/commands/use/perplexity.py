@@ -121,27 +121,13 @@ def _read(path: Path, document: bool) -> Rows:
 
 def _parts(row: dict[str, Any], where: str, *, chat: bool = False) -> tuple[Prompt, str | None]:
     """A row as what is read and, of an answer, what is scored."""
+    from playout.rlhf.data.conversations import asked_and_said
     from playout.rlhf.data.messages import as_messages
 
-    prompt, answer = _read_parts(row, where)
+    prompt, answer = asked_and_said(row, where)
     if not chat or answer is None or not isinstance(prompt, str):
         return prompt, answer
     return as_messages(prompt), answer.strip()
-
-
-def _read_parts(row: dict[str, Any], where: str) -> tuple[Prompt, str | None]:
-    from playout.rlhf.data.conversations import demonstration_parts, join_texts, prompt_of
-    from playout.rlhf.data.rows import text_field
-
-    if "instruction" in row and "prompt" not in row:
-        return demonstration_parts(row, where)[:2]
-    names = [name for name in ("response", "completion") if row.get(name) is not None]
-    if not names and "prompt" not in row and "messages" not in row and "conversations" not in row:
-        return text_field(row, where, "text", empty=True), None
-    prompt = prompt_of(row, where, empty=True)
-    if not names:
-        return prompt, None
-    return prompt, join_texts(prompt, text_field(row, where, *names, empty=True))
 
 
 def _item(

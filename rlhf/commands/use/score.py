@@ -157,17 +157,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[Prompt]]:
 
 def _scored(row: dict[str, Any], where: str) -> Prompt:
     """A text or a conversation; an answer in a field of its own is its end."""
-    from playout.rlhf.data.conversations import demonstration_parts, join_texts, prompt_of
-    from playout.rlhf.data.rows import text_field
+    from playout.rlhf.data.comparisons import answered
+    from playout.rlhf.data.conversations import asked_and_said
 
-    if "instruction" in row and "prompt" not in row:
-        asked, said, _ = demonstration_parts(row, where)
-        row = {"prompt": asked, "response": said}
-    prompt = prompt_of(row, where, empty=True)
-    names = [name for name in ("response", "completion") if row.get(name) is not None]
-    if not names:
-        return prompt
-    answer = text_field(row, where, *names, empty=True)
-    if isinstance(prompt, str):
-        return prompt + join_texts(prompt, answer)
-    return (*prompt, {"role": "assistant", "content": answer})
+    prompt, answer = asked_and_said(row, where)
+    return prompt if answer is None else answered(prompt, answer)

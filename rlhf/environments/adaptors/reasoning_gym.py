@@ -3,7 +3,7 @@
 `reasoning_gym:chain_sum` takes the options of the dataset's configuration and some of its own
 (`OPTIONS`); `reasoning_gym:chain_sum+gcd` mixes several. Questions to be judged on come from other
 seeds, and none of them is ever trained on. Verifiers that would evaluate an answer as Python only
-get answers that are literals or plain arithmetic.
+get answers that are literals or small formulas.
 """
 
 import dataclasses
@@ -29,8 +29,10 @@ __all__ = ["OPTIONS", "ReasoningEnvironment", "ReasoningTasks", "make"]
 
 OPTIONS = ("size", "test_size", "seed", "level", "system", "suffix", "answer", "partial", "format")
 _HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
+# A fraction of a text such as 1e999999999 is computed, whatever its size.
 _EVALUATES = re.compile(
-    r"\b(eval|exec|parse_expr|sympify|S|simplify|parse_latex)\(|(?<!re\.)\bcompile\("
+    r"\b(eval|exec|parse_expr|sympify|S|simplify|parse_latex|Fraction|Rational)\("
+    r"|(?<!re\.)\bcompile\("
 )
 
 
@@ -188,7 +190,9 @@ def _evaluates(function: Any, owner: type | None) -> bool:
         module = inspect.getmodule(one)
         code = one.__code__
         named = {*code.co_names, *(n for inner in _inner(code) for n in inner.co_names)}
-        found = [getattr(place, name, None) for name in named for place in (owner, module)]
+        known = [getattr(module, name, None) for name in named]
+        places = (owner, module, *filter(inspect.ismodule, known))
+        found = [getattr(place, name, None) for name in named for place in places]
         functions = filter(inspect.isfunction, (getattr(f, "__func__", f) for f in found))
         left += [each for each in functions if _package(each) in packages]
     return False

@@ -12,6 +12,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import last_measures
 from playout.rlhf.evaluation.suites.material import base_of, stage_of
 from playout.rlhf.model.folder import model_digest, model_folder
 from playout.rlhf.model.transformer import Transformer
@@ -118,8 +119,9 @@ def _learned(chain: Sequence[RunDir]) -> list[str]:
             lines.append("| starts from | nothing |")
         else:
             lines.append(f"| starts from | {_cell(config['base'])} |")
-        for key, value in _last_measures(run).items():
-            lines.append(f"| at the end: {key} | {value:.4g} |")
+        found = last_measures(run.path)
+        for key in (key for key in _FIRST if key in found):
+            lines.append(f"| at the end: {key.removeprefix('eval/')} | {found[key]:.4g} |")
         versions = ", ".join(f"{k} {v}" for k, v in dict(record.get("versions", {})).items())
         lines += [f"| made | {record.get('created', '')}, {versions} |"]
         if record.get("commit"):
@@ -143,16 +145,6 @@ def _counts(key: str, value: Any, config: Mapping[str, Any]) -> bool:
 def _cell(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _last_measures(run: RunDir) -> dict[str, float]:
-    found: dict[str, float] = {}
-    log = run.path / "metrics.jsonl"
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.update({k: float(row[k]) for k in _FIRST if isinstance(row.get(k), int | float)})
-    return {key.removeprefix("eval/"): value for key, value in found.items()}
 
 
 def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:

@@ -161,4 +161,5 @@ def _demonstrated(run: RunDir, config: Mapping[str, Any]) -> list[str]:
 
 def _whole(row: Demonstration) -> str:
     text = prompt_text(row.prompt)
-    return f"{text}\n{row.response}" if not isinstance(row.prompt, str) else text + row.response
+    parts = (text, row.response, *row.turns)
+    return ("" if isinstance(row.prompt, str) else "\n").join(parts)

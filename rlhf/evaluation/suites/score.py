@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError
-from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 from playout.rlhf.evaluation.suites.tasks.sandbox import passed
@@ -23,7 +23,7 @@ from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, likelihoods
+from playout.rlhf.supervised.perplexity import Scored, as_scored, likelihoods
 
 __all__ = ["Answers", "Asking", "answers_of", "check_asking"]
 
@@ -200,11 +200,8 @@ def _next_tokens(
     dtype: torch.dtype,
 ) -> list[Floats]:
     """Log-probabilities of tokens that may follow texts."""
-    order = sorted(range(len(heads)), key=lambda n: len(heads[n]))
     found: dict[int, Floats] = {}
-    while order:
-        count = max(1, min(len(order), BATCH_TOKENS // len(heads[order[-1]])))
-        now, order = order[-count:], order[:-count]
+    for now in by_tokens(list(map(len, heads))):
         ids, lengths = pack_to_device(pad_right([heads[n] for n in now], pad), model.device)
         with autocast(dtype, model.device):
             last = model(ids)[torch.arange(len(now), device=ids.device), lengths - 1]

@@ -117,7 +117,6 @@ class Suite:
         between: What separates examples from one another and from the question.
         spoken: Whether a model with a chat template is asked in it, as when it learned the task.
         by_length: Whether the headline weighs options by their length (log-probability a byte).
-        cost: Whether lower is better, as with bits a byte.
     """
 
     name: str
@@ -132,11 +131,6 @@ class Suite:
     def __post_init__(self) -> None:
         if not self.items:
             raise DataError(f"the suite {self.name} holds no questions")
-
-    @property
-    def cost(self) -> bool:
-        """Whether its measure is to be small."""
-        return isinstance(self.items[0], Passage)
 
     @property
     def digest(self) -> str:

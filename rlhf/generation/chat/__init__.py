@@ -1,1 +1,1 @@
-"""A conversation in the terminal: what is said so far, and reading and writing its lines."""
+"""Conversations: a model's template for them, and talking in the terminal."""

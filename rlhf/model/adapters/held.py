@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from playout.agents.networks.precision.codes import NF4_BLOCK, from_codes, to_codes
 from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.experts.layer import Experts
 from playout.rlhf.model.sharding import is_sharded, take_state, whole_state
 from playout.rlhf.model.transformer import Projection, Transformer
 from torch import Tensor, nn
@@ -27,7 +29,6 @@ __all__ = [
     "learned_state",
     "learning_copy",
     "load_learned",
-    "nf4_values",
     "weight_bytes",
 ]
 
@@ -38,7 +39,6 @@ HELD = {
     "nf4": torch.quint4x2,
 }
 """`--weights` -> the type that stands for it."""
-NF4_BLOCK = 64
 
 
 def held_type(name: str) -> torch.dtype:
@@ -46,21 +46,6 @@ def held_type(name: str) -> torch.dtype:
     if name not in HELD:
         raise ConfigError(f"weights are held as {', '.join(HELD)}, not as {name!r}")
     return HELD[name]
-
-
-def nf4_values() -> Tensor:
-    """The 16 numbers of NF4, float32, ascending from -1 to 1.
-
-    Eight quantiles of the normal distribution above zero, seven below, and zero itself, scaled to
-    end at 1; the outermost quantile is the mean of those of 1/32 and 1/30 of the mass.
-    """
-    edge = 1 - (1 / 32 + 1 / 30) / 2
-    above, below = (
-        torch.special.ndtri(torch.linspace(edge, 0.5, count + 1, dtype=torch.float64)[:-1])
-        for count in (8, 7)
-    )
-    values = torch.cat([-below, torch.zeros(1, dtype=torch.float64), above.flip(0)])
-    return (values / values.max()).float()
 
 
 class QuantizedProjection(Projection):
@@ -79,11 +64,11 @@ class QuantizedProjection(Projection):
         nn.Module.__init__(self)
         weight = base.dense().detach().float()
         self._shape = weight.shape[0], weight.shape[1]
-        if kind == torch.int8:
-            scales = weight.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
-            codes = (weight / scales).round().to(torch.int8)
-        else:
-            codes, scales = _to_nf4(weight)
+        if kind != torch.int8 and weight.numel() % NF4_BLOCK:
+            raise ConfigError(
+                f"NF4 holds weights by {NF4_BLOCK}; a matrix of {list(weight.shape)} is no multiple"
+            )
+        codes, scales = to_codes(weight, "int8" if kind == torch.int8 else "nf4")
         # No part of a checkpoint: they follow from the model that a run started from.
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
@@ -109,10 +94,7 @@ class QuantizedProjection(Projection):
 
     def dense(self) -> Tensor:
         """The weight that the codes stand for, float32 [out, in]."""
-        if self.codes.dtype == torch.int8:
-            return self.codes * self.scales
-        both = F.embedding(self.codes.int(), _pairs(self.codes.device))
-        return (both.view(-1, NF4_BLOCK) * self.scales[:, None]).view(self._shape)
+        return from_codes(self.codes, self.scales).view(self._shape)
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out] in the type of `x`."""
@@ -134,33 +116,6 @@ class _QuantizedLinear(Function):
         return grad @ ctx.projection.dense().to(grad.dtype), None
 
 
-def _to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes, two in a byte, and scales of blocks of 64 weights."""
-    if weight.numel() % NF4_BLOCK:
-        raise ConfigError(
-            f"NF4 holds weights by {NF4_BLOCK}; a matrix of {list(weight.shape)} is no multiple"
-        )
-    values = nf4_values().to(weight.device)
-    blocks = weight.reshape(-1, NF4_BLOCK)
-    scales = blocks.abs().amax(1)
-    scaled = blocks / scales.clamp(min=1e-30)[:, None]
-    # The nearest of sixteen: how many of the fifteen middles between neighbours lie below.
-    codes = torch.bucketize(scaled, (values[1:] + values[:-1]) / 2).to(torch.uint8).view(-1, 2)
-    return codes[:, 0] << 4 | codes[:, 1], scales
-
-
-_tables: dict[torch.device, Tensor] = {}
-
-
-def _pairs(device: torch.device) -> Tensor:
-    """What each byte stands for, float32 [256, 2]."""
-    if device not in _tables:
-        values = nf4_values()
-        table = torch.cartesian_prod(values, values)
-        _tables[device] = table.to(device)
-    return _tables[device]
-
-
 def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
     """The same model, its weights that do not learn held as `kind` from now on.
 
@@ -172,11 +127,13 @@ def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
     """
     quantised = kind in (torch.int8, torch.quint4x2)
     if quantised:
-        for owner in [m for m in model.modules() if not isinstance(m, QuantizedProjection)]:
+        mixtures = [one for one in model.modules() if isinstance(one, Experts)]
+        routers = {part for one in mixtures for part in one.router.modules()}
+        for owner in [m for m in model.layers.modules() if not isinstance(m, QuantizedProjection)]:
             for name, child in list(owner.named_children()):
                 if (
                     type(child) is Projection
-                    and name != "router"
+                    and child not in routers
                     and not any(p.requires_grad for p in child.parameters())
                 ):
                     setattr(owner, name, QuantizedProjection(child, kind))
@@ -213,9 +170,16 @@ def learned_state(module: nn.Module) -> dict[str, Tensor]:
     """`state_dict` without what does not learn: a checkpoint's part for a frozen base.
 
     Of a model that is cut over ranks it is whole on rank 0, empty on others; all ranks call it.
+    Parts of a module may be cut, such as a policy's model and its value head.
     """
     if is_sharded(module):
         return whole_state(module, frozen=False)
+    if any(map(is_sharded, module.children())):
+        return {
+            f"{name}.{key}": tensor
+            for name, part in module.named_children()
+            for key, tensor in learned_state(part).items()
+        }
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
@@ -228,6 +192,12 @@ def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: something that learns is missing or of another shape.
     """
+    if not is_sharded(module) and any(map(is_sharded, module.children())):
+        for name, part in module.named_children():
+            start = f"{name}."
+            of_part = {k.removeprefix(start): t for k, t in state.items() if k.startswith(start)}
+            load_learned(part, of_part)
+        return
     wanted: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     if not is_sharded(module):
         wanted = learned_state(module)

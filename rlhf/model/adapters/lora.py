@@ -3,12 +3,14 @@
 Adapters can be switched off, which turns a fine-tuned policy into its own reference, and merged
 into the weights for decoding and export. A projection that stands for several linear layers (the
 queries, keys and values of a block, say) takes one adapter for all of them or one for each that is
-named. What lies below may be quantised (held.py); files are peft_folder.py's.
+named. Where a layer asks for its whole weight (experts, their router, the output matrix) the
+product is added to that. What lies below may be quantised (held.py); files are peft_folder.py's.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from playout.errors import ConfigError
@@ -42,7 +44,12 @@ PARTS = {
     "up_proj": "gate_up_proj",
 }
 ALL_LINEAR = (*PARTS, "o_proj", "down_proj")
-"""The linear layers of a block by Hugging Face's names."""
+"""The linear layers of a dense block by Hugging Face's names."""
+BY_NAME = ("experts", "router", "lm_head")
+"""What gets adapters only where it is named: the three matrices of every expert, what chooses
+among them, and the output matrix."""
+_EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
+_WHOLE = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +72,15 @@ class LoRAConfig:
             raise ConfigError(f"LoRA's alpha must be above 0, not {self.alpha}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"LoRA's dropout must be from 0 to below 1, not {self.dropout}")
-        unknown = sorted(set(self.targets) - {*TARGETS, *PARTS})
+        unknown = sorted(set(self.targets) - {*TARGETS, *PARTS, *BY_NAME})
         if unknown or not self.targets:
-            known = ", ".join(dict.fromkeys((*TARGETS, *PARTS)))
+            known = ", ".join(dict.fromkeys((*TARGETS, *PARTS, *BY_NAME)))
             raise ConfigError(f"LoRA targets are {known}, not {', '.join(unknown)!r}")
         for part, whole in PARTS.items():
             if part in self.targets and whole in self.targets:
                 raise ConfigError(f"LoRA targets name {part} twice: by itself and in {whole}")
+        if self.dropout and (named := [name for name in BY_NAME if name in self.targets]):
+            raise ConfigError(f"adapters on {named[0]} drop no inputs: leave out LoRA's dropout")
 
 
 def parse_targets(text: str) -> tuple[str, ...]:
@@ -82,26 +91,43 @@ def parse_targets(text: str) -> tuple[str, ...]:
 
 
 def linear_layers(block: Block) -> dict[str, dict[str, slice]]:
-    """For every projection of a block, the linear layers in it and their rows."""
+    """For every projection of a block, the linear layers in it and their rows.
+
+    Projections within the experts are named with a dot, their layers by the expert's number.
+    """
     config = block.config
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
-    inner = config.intermediate_size
-    whole = slice(None)
+    inner, hidden = config.intermediate_size, config.hidden_size
     attention = {
         "qkv_proj": {
             "q_proj": slice(0, queries),
             "k_proj": slice(queries, queries + keys),
             "v_proj": slice(queries + keys, queries + 2 * keys),
         },
-        "o_proj": {"o_proj": whole},
+        "o_proj": {"o_proj": _WHOLE},
     }
-    if config.num_experts:  # experts take none: PEFT knows no adapters of single ones
-        return attention
+    if config.num_experts:
+        gate_up = {
+            f"{number}.{part}": slice(row * inner, (row + 1) * inner)
+            for row, (number, part) in enumerate(
+                product(range(config.num_experts), ("gate_proj", "up_proj"))
+            )
+        }
+        down = {
+            f"{number}.down_proj": slice(number * hidden, (number + 1) * hidden)
+            for number in range(config.num_experts)
+        }
+        return {
+            **attention,
+            "experts.router": {"router": _WHOLE},
+            "experts.gate_up_proj": gate_up,
+            "experts.down_proj": down,
+        }
     return {
         **attention,
         "gate_up_proj": {"gate_proj": slice(0, inner), "up_proj": slice(inner, 2 * inner)},
-        "down_proj": {"down_proj": whole},
+        "down_proj": {"down_proj": _WHOLE},
     }
 
 
@@ -180,13 +206,17 @@ class AdaptedProjection(Projection):
 
     def delta(self) -> Tensor:
         """What the adapters add to the weight, [out, in]."""
-        found = list(self.adapters.values())
-        if len(found) == 1 and found[0].rows == slice(None):
-            return (found[0].b @ found[0].a) * found[0].scale
-        total = found[0].a.new_zeros(self.shape)
-        for one in found:
-            total[one.rows] += (one.b @ one.a) * one.scale
-        return total
+        outputs, inputs = self.shape
+        parts, reached = [], 0
+        for one in sorted(self.adapters.values(), key=lambda one: one.rows.start or 0):
+            start, stop, _ = one.rows.indices(outputs)
+            if start > reached:
+                parts.append(one.a.new_zeros(start - reached, inputs))
+            parts.append((one.b @ one.a) * one.scale)
+            reached = stop
+        if reached < outputs:
+            parts.append(parts[0].new_zeros(outputs - reached, inputs))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def dense(self) -> Tensor:
         """The weight with the adapters, if enabled, [out, in]."""
@@ -203,12 +233,12 @@ class AdaptedProjection(Projection):
             seen = F.dropout(x, self.dropout) if self.dropping else x
             low = F.linear(seen, down.to(x.dtype))
             added = F.linear(low, (one.b * one.scale).to(x.dtype))
-            out = out + added if one.rows == slice(None) else _add_columns(out, added, one.rows)
+            out = out + added if one.rows == _WHOLE else _add_columns(out, added, one.rows)
         return out  # type: ignore[no-any-return]
 
 
 def _named(part: str, name: str) -> str:
-    return f"{part}_{name}" if part else name
+    return f"{part.replace('.', '_')}_{name}" if part else name
 
 
 def _add_columns(out: Tensor, added: Tensor, columns: slice) -> Tensor:
@@ -221,34 +251,73 @@ def add_adapters(model: Transformer, config: LoRAConfig, *, seed: int = 0) -> li
     """Freeze the model and give it adapters; returns the parameters to train."""
     if has_adapters(model):
         raise ConfigError("the model has adapters already; merge them first")
-    layers = linear_layers(model.blocks[0])
-    if not any(t in config.targets for name, parts in layers.items() for t in (name, *parts)):
-        raise ConfigError("experts take no adapters: LoRA targets must name some of the attention")
+    places = _places(model, config)
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     scale = config.alpha / config.rank
     trained: list[nn.Parameter] = []
-    for block in model.blocks:
-        for name, parts in linear_layers(block).items():
-            places = {part: rows for part, rows in parts.items() if part in config.targets}
-            if name in config.targets:
-                places = {"": slice(None)}
-            if not places:
-                continue
-            projection = adapted(block, name)
-            projection.dropout = config.dropout
-            for part, rows in places.items():
-                trained += projection.add(part, rows, config.rank, scale, generator)
+    for owner, name, parts in places:
+        projection = adapted(owner, name)
+        projection.dropout = config.dropout
+        for part, rows in parts.items():
+            trained += projection.add(part, rows, config.rank, scale, generator)
     return trained
 
 
-def adapted(block: Block, name: str) -> AdaptedProjection:
-    """A block's projection of that name, made one that can take adapters."""
-    found = getattr(block, name)
-    if not isinstance(found, AdaptedProjection):
-        found = AdaptedProjection(found)
-        setattr(block, name, found)
+def _places(
+    model: Transformer, config: LoRAConfig
+) -> list[tuple[nn.Module, str, dict[str, slice]]]:
+    """Projections that get adapters: owner, name, and the rows of each adapter.
+
+    Raises:
+        ConfigError: The model has nothing of what is named.
+    """
+    targets = config.targets
+    named = [name for name in ("experts", "router") if name in targets]
+    if named and not model.config.num_experts:
+        raise ConfigError(f"LoRA targets name {named[0]}, and the model has no experts")
+    found: list[tuple[nn.Module, str, dict[str, slice]]] = []
+    for block in model.blocks:
+        for name, layers in linear_layers(block).items():
+            parts = {part: rows for part, rows in layers.items() if part in targets}
+            if name in targets or _WHOLE in parts.values():
+                parts = {"": _WHOLE}
+            elif name in _EXPERTS and "experts" in targets:
+                parts = layers
+            if parts:
+                found.append((block, name, parts))
+    if "lm_head" in targets:
+        if model.lm_head is None:
+            raise ConfigError(
+                "lm_head is tied: the output matrix is that of the embeddings; leave it out of the "
+                "LoRA targets"
+            )
+        found.append((model, "lm_head", {"": _WHOLE}))
+    if not found:
+        raise ConfigError(
+            "experts take no adapters as gate_proj, up_proj and down_proj: name them experts"
+        )
     return found
+
+
+def adapted(owner: nn.Module, name: str) -> AdaptedProjection:
+    """A projection of a block, by its name there, or a model's `lm_head`, as one that is adapted.
+
+    It is made one that can take adapters; an output matrix becomes a projection.
+    """
+    above, _, name = name.rpartition(".")
+    owner = owner.get_submodule(above)
+    found = getattr(owner, name)
+    if isinstance(found, AdaptedProjection):
+        return found
+    if isinstance(found, nn.Parameter):
+        base = Projection(found.shape[1], found.shape[0])
+        base.weight = found
+        delattr(owner, name)  # a parameter's place takes no module
+        found = base
+    projection = AdaptedProjection(found)
+    setattr(owner, name, projection)
+    return projection
 
 
 def _adapted(model: nn.Module) -> list[AdaptedProjection]:
@@ -317,8 +386,9 @@ def hash_numbers(numbers: Sequence[int]) -> int:
 @torch.no_grad()
 def merge_adapters(model: Transformer) -> None:
     """Add every adapter to its weight and put plain, trainable projections back."""
-    for block in model.blocks:
-        for name, module in list(block.named_children()):
+    for owner in list(model.modules()):
+        for name, module in list(owner.named_children()):
             if isinstance(module, AdaptedProjection):
-                setattr(block, name, module.base.replaced(module.dense()))
+                plain = module.base.replaced(module.dense())
+                setattr(owner, name, plain.weight if owner is model else plain)
     model.requires_grad_(True)

@@ -105,7 +105,7 @@ def check_teacher(
     Raises:
         ConfigError: Another vocabulary, or a context that is too short.
     """
-    if tokenizer.inner.get_vocab() != own.inner.get_vocab() or tokenizer.end_id != own.end_id:
+    if not tokenizer.same_vocabulary(own):
         raise ConfigError(
             f"the teacher {name} has another vocabulary than the student; give the student the "
             f"teacher's: playout rlhf pretrain --teacher {name} without --base or --tokenizer"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from playout.errors import CheckpointError
-from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import PAD, Tokenizer
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Inner

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
+from playout.agents.networks.precision.codes import NF4_BLOCK, nf4_values
 from playout.errors import CheckpointError
-from playout.rlhf.model.adapters.held import HELD, NF4_BLOCK, QuantizedProjection, nf4_values
+from playout.rlhf.model.adapters.held import HELD, QuantizedProjection
 from torch import Tensor
 
 __all__ = [

@@ -122,7 +122,6 @@ def cross_entropy(
     targets: Tensor,
     *,
     places: Tensor | None = None,
-    ignore: int = IGNORE,
     chunk: int = CHUNK,
 ) -> tuple[Tensor, int]:
     """Mean negative log-likelihood of `targets` in nats, and the number of tokens behind it.
@@ -130,15 +129,14 @@ def cross_entropy(
     Args:
         hidden: [..., H] hidden states after the last norm.
         weight: [V, H] output embeddings, in the data type of `hidden`.
-        targets: [...] token ids; rows equal to `ignore` count for nothing.
+        targets: [...] token ids; rows equal to `IGNORE` count for nothing.
         places: int64 [N], the numbers of the flattened rows that have a target, where the caller
             knows them (a batch that was made on the processor does); looked for if None.
-        ignore: The id that marks a row without a target.
         chunk: Rows computed at once.
     """
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if places is None:
-        places = (wanted != ignore).nonzero()[:, 0]
+        places = (wanted != IGNORE).nonzero()[:, 0]
     count = len(places)
     if count < wanted.numel():
         flat, wanted = flat[places], wanted[places]

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from playout.agents.alphazero.budget.corrector import (
@@ -189,6 +190,15 @@ def test_other_minutes_before_the_first_checkpoint_go_by_the_measurement(tmp_pat
     run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
     run.update(budget={**run.record["budget"], "rate": 2.0})
     assert updates_for(run, trainer.config, 2.0, outside=20.0) == 200
+
+
+def test_other_minutes_after_recorded_games_make_each_correction_once(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    # Resumed with other minutes: the records lie behind, and what was corrected counts no more.
+    trainer.recorded, trainer.updates = SimpleNamespace(updates=5, steps=5), 20
+    carry_out(run, trainer, 0.6, elapsed=12.0)
+    starts = [done for done, _ in run.record["budget"]["corrections"]]
+    assert len(starts) == len(CORRECTIONS) and starts[1] > starts[0] + 1
 
 
 def test_too_few_updates_seen_decide_nothing(tmp_path):

@@ -59,6 +59,16 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs():
     assert equal(one.state_dict(), two.state_dict())
 
 
+def test_weights_that_play_are_saved_once_and_a_state_with_them_twice_is_taken():
+    trainer, again = (AlphaZeroTrainer(small_config(), seed=seed) for seed in (1, 2))
+    trainer.update()
+    state = trainer.state_dict()
+    assert "average" not in state["learners"][0]
+    state["learners"][0]["average"] = state["model"]  # as earlier versions saved it
+    again.load_state_dict(state)
+    assert equal(again.state_dict()["model"], trainer.state_dict()["model"])
+
+
 def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
     straight = AlphaZeroTrainer(small_config(), seed=1)
     history = [counted(straight.update()) for _ in range(3)]

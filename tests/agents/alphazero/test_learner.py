@@ -68,6 +68,19 @@ def test_the_state_of_another_optimizer_is_refused():
         adamw.load_state_dict(muon.state_dict())
 
 
+def test_a_state_of_other_weights_is_refused_and_changes_nothing():
+    mine, wide = (
+        Learner(build((2, 3, 3), 9, size=size), LearnerConfig(optimizer="adamw"))
+        for size in ("8x1", "16x1")
+    )
+    before = {name: x.clone() for name, x in mine.net.state_dict().items()}
+    state = mine.state_dict() | {"optimizers": wide.state_dict()["optimizers"]}
+    state["learner"] = {name: x + 1 for name, x in before.items()}
+    with pytest.raises(CheckpointError, match="other weights"):
+        mine.load_state_dict(state)
+    assert all(torch.equal(x, before[name]) for name, x in mine.net.state_dict().items())
+
+
 @pytest.mark.parametrize("network", ["resnet", "transformer"])
 @pytest.mark.parametrize("rate", [0.0, 0.25])
 def test_weights_of_a_trunk_take_their_share_of_the_rate_and_heads_all(network, rate):

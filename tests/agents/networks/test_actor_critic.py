@@ -8,6 +8,7 @@ from playout.agents.networks.actor_critic import ActorCritic, build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import build_encoder
 from playout.agents.networks.policy import Minibatch
+from playout.agents.networks.trunks import Trunk
 from playout.agents.vector.actions import one_action
 from playout.errors import ConfigError
 from small_ppo import minibatch
@@ -256,3 +257,15 @@ def test_a_stack_refuses_values_that_it_cannot_have(options, said):
     pixels = spaces.Box(0, 255, (1, 16, 16), np.uint8)
     with pytest.raises(ConfigError, match=said):
         build_encoder(pixels, f"stack(depth=2,width=4,{options})")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_answer_asks_each_trunk_once_and_is_what_a_step_tells(shared, monkeypatch):
+    policy = build_policy(VECTOR, spaces.Discrete(3), NetworkConfig(shared_trunk=shared), seed=1)
+    obs, asked, step = samples(VECTOR, 4), [], Trunk.step
+    value = policy.step(obs, generator=torch.Generator()).value
+    monkeypatch.setattr(Trunk, "step", lambda *given: asked.append(1) or step(*given))
+    with torch.no_grad():
+        logits, values = policy.answer(obs)
+    assert len(asked) == (1 if shared else 2)
+    assert logits.shape == (4, 3) and torch.equal(values, value)

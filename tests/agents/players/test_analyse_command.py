@@ -5,6 +5,7 @@ import json
 import numpy as np
 import playout
 import pytest
+from playout.agents.commands import analyse as command
 from playout.agents.commands.analyse import describe
 from playout.agents.players.analysis import (
     BATCH,
@@ -234,6 +235,22 @@ def test_answers_do_not_depend_on_how_many_positions_or_judges_there_are():
         assert (getattr(whole, name) == getattr(alone, name)).all()
         assert (getattr(whole, name)[:20] == getattr(few, name)).all()
     assert whole.pv == alone.pv and whole.pv[:20] == few.pv
+
+
+def test_judges_of_many_positions_share_the_cores_out(tmp_path, monkeypatch):
+    game, opened = playout.game("connect_four"), []
+
+    def open_judge(chosen):
+        opened.append(chosen.threads)
+        return game, policy_judge(UniformEvaluator())
+
+    monkeypatch.setattr(command, "open_judge", open_judge)
+    monkeypatch.setattr(command, "usable_cores", lambda: 16)
+    path, out = tmp_path / "many.txt", tmp_path / "out.json"
+    path.write_text("4\n" * 4 * BATCH)
+    assert main(["analyse", "run", "--moves-file", str(path), "--json", str(out), "--quiet"]) == 0
+    assert opened[-4:] == [4] * 4 and len(opened) == 5
+    assert len(json.loads(out.read_text())) == 4 * BATCH
 
 
 def test_judges_know_nothing_of_finished_games_and_empty_batches():

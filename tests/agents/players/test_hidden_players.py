@@ -69,6 +69,14 @@ def test_a_search_of_drawn_states_adds_up_what_each_concludes(leduc):
     assert found.action[0] == 2  # a pair of kings cannot lose: raise
 
 
+def test_a_player_of_a_hidden_game_searches_as_much_as_it_is_told_to(leduc):
+    states = StateBatch.from_states([leduc.from_moves("Js Kh c")])
+    player = uct_player(leduc, 2 * DRAWS)
+    for given, made in ((None, 2), (9 * DRAWS, 9)):
+        found = player.search(states, num_simulations=given)
+        assert found.visits.sum() == pytest.approx(made * DRAWS, abs=DRAWS)
+
+
 def test_a_search_of_drawn_states_may_be_held_to_some_moves(leduc):
     states = StateBatch.from_states([leduc.from_moves("Ks Jh r c Kh"), leduc.from_moves("Js Kh c")])
     config = SearchConfig(algorithm="uct", num_simulations=20 * DRAWS)

@@ -38,3 +38,13 @@ def test_flags_before_the_environment_change_nothing_in_its_preset(monkeypatch):
     )
     assert found == wanted and found.env == "Pendulum-v1"
     assert found.ppo == resolve(Command, "Pendulum-v1").ppo
+
+
+def test_keywords_of_the_environment_are_typed_in_pairs(capsys):
+    words = ["CartPole-v1", "--env-options", "size", "3", "dark", "true", "mode", "slow"]
+    found = cli.parse(Command, words, "playout ppo").collect.env_options
+    assert found == {"size": 3, "dark": True, "mode": "slow"}
+    assert cli.parse(Command, ["CartPole-v1"], "playout ppo").collect.env_options == {}
+    for wrong, what in ((["size"], "'size' has no value"), (["size", "(1"], "brackets")):
+        assert cli.main(["ppo", "CartPole-v1", "--env-options", *wrong]) == 2
+        assert what in capsys.readouterr().err

@@ -1,7 +1,12 @@
 """A population: its members are the runs of their seeds."""
 
+import playout
+import pytest
 import torch
 from playout.agents.ppo.population import Population
+from playout.agents.ppo.trainer import PPOTrainer
+from playout.errors import ConfigError
+from ppo_worlds import Bandit
 from small_ppo import flat, make
 
 
@@ -65,3 +70,14 @@ def test_a_population_is_measured_by_members_as_they_are_now():
         5: (90.0, first, 5),
         6: (90.0, first, 5),  # it has not changed since
     }
+
+
+def test_a_population_takes_no_policy_and_no_foreign_environment(tmp_path, monkeypatch):
+    more = {"population": 2, "run": tmp_path / "r", "num_envs": 4, "num_steps": 16, "quiet": True}
+    with pytest.raises(ConfigError, match="leave out policy"):
+        playout.ppo("CartPole-v1", policy=torch.nn.Linear(4, 2), **more)
+    closed, close = [], PPOTrainer.close
+    monkeypatch.setattr(PPOTrainer, "close", lambda self: (closed.append(1), close(self)))
+    with pytest.raises(ConfigError, match="native environment"):
+        playout.ppo(Bandit, processes=0, **more)
+    assert closed == [1] and not (tmp_path / "r").exists()

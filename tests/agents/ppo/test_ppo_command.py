@@ -155,7 +155,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path, capsys):
     code = cli.main(["ppo", "--resume", str(run), "--learning-rate", "0.5", "--quiet"])
     assert code == 2
     error = capsys.readouterr().err
-    assert "learning_rate was" in error and error.count("\n") == 1
+    assert "ppo.learning_rate (was" in error and error.count("\n") == 1
     with pytest.raises(ConfigError, match="learns CartPole-v1"):
         playout.ppo("Pendulum-v1", resume=run)
 
@@ -260,6 +260,9 @@ def test_eval_play_and_export_work_on_a_run(tmp_path, capsys, monkeypatch):
 def test_the_curve_is_drawn_on_request(tmp_path):
     run = playout.ppo("CartPole-v1", run=tmp_path / "r", total_timesteps=200, plot=True, **SMALL)
     assert (run.path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9')  # as a kill leaves it
+    assert ppo_run.plot_run(run) == run.path / "curve.png"
 
 
 def test_code_named_by_a_run_is_not_imported_unless_trusted(tmp_path, monkeypatch):

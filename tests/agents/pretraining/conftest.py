@@ -3,7 +3,7 @@
 import pytest
 
 from tests.agents.pretraining.bars import bars
-from tests.agents.pretraining.test_picture_files import idx_folder
+from tests.agents.pretraining.data.test_picture_files import idx_folder
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions, positions_of_game
 from playout.agents.pretraining.objectives import labels as labels_module
 from playout.agents.pretraining.objectives.contrastive import info_nce, vicreg
-from playout.agents.pretraining.objectives.labels import Classes, Outcomes
+from playout.agents.pretraining.objectives.labels import LOSSES, Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, rectangles
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, turn
 from playout.agents.pretraining.objectives.reconstruction import gaussian_kl
@@ -293,3 +293,53 @@ def test_smoothed_labels_of_positions_lean_to_every_move_and_to_a_draw(positions
     evenly = -logits.log_softmax(1).mean(1).mean()
     draw = torch.nn.functional.binary_cross_entropy_with_logits(value[:, 0], torch.full((6,), 0.5))
     torch.testing.assert_close(smooth, 0.7 * plain + 0.3 * (evenly + draw))
+
+
+def test_losses_have_names_and_closed_forms():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
+    wanted = torch.nn.functional.one_hot(torch.tensor([0, 2]), 3).float()
+    logs, shares = logits.log_softmax(1), logits.softmax(1)
+    right = shares[[0, 1], [0, 2]]
+    for name, terms in (
+        ("cross_entropy", -right.log()),
+        ("mse", (shares - wanted).square().sum(1)),
+        ("mae", 2 * (1 - right)),
+        ("focal", -((1 - right) ** 2) * right.log()),
+    ):
+        torch.testing.assert_close(LOSSES[name](logs, wanted).sum(1), terms)
+    assert len(LOSSES) == 4
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "mse", "mae", "focal"])
+def test_outcomes_are_learned_by_a_loss_of_that_name_and_weighed_by_how_rare_they_are(
+    name, positions
+):
+    trunk = new_trunk(positions, size="tiny").eval()
+    batch = batch_of(positions)
+    batch = Batch(batch.images.float(), batch.labels, batch.policy.float())
+    weights = torch.tensor([0.5, 3.0, 1.5])
+    found = []
+    for share in (1.0, 0.0):
+        outcomes = Outcomes(trunk, value_weight=share, loss=name, class_weights=weights)
+        found.append(outcomes.losses(batch, torch.Generator())["loss"])
+    chance = trunk.net.heads(batch.images)[1][:, 0].sigmoid()
+    score = batch.labels.float() / 2
+    both = torch.stack([chance, 1 - chance], 1), torch.stack([score, 1 - score], 1)
+    each = LOSSES[name](both[0].log(), both[1]).sum(1) * weights[batch.labels]
+    torch.testing.assert_close(found[0] - found[1], each.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_settings_name_the_loss_and_the_weights_of_outcomes(positions):
+    trunk = new_trunk(positions, size="tiny")
+    config = PretrainConfig(loss="focal", balance=True)
+    config.refuse_unused(pictures=False)
+    made = make_objective(trunk, positions, config)
+    assert made.loss == "focal"
+    counts = np.bincount(positions.labels, minlength=3)
+    there = counts > 0
+    assert np.allclose(made.weights.numpy()[there] * counts[there], counts.sum() / there.sum())
+    assert not made.weights.numpy()[~there].any()
+    for data in (positions, coloured()):
+        fresh = new_trunk(data, size="tiny", network="auto")
+        with pytest.raises(ConfigError, match="unknown loss 'guess'"):
+            make_objective(fresh, data, PretrainConfig(loss="guess"))

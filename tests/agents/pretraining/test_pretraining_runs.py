@@ -20,6 +20,7 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError, RunError
+from safetensors import safe_open
 
 from tests.agents.pretraining.bars import split_of, trainer_of
 
@@ -110,6 +111,44 @@ def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
     assert shares[0, 1] > 0.5
     assert main(["eval", str(light.path), "--pictures", str(tmp_path / "wide.png")]) == 2
     assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
+
+
+def test_a_classifier_is_exported_with_its_logits_and_the_names_of_its_classes(light, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    names = {form: str(tmp_path / f"light.{form}") for form in ("onnx", "safetensors")}
+    for form, name in names.items():
+        assert main(["export", str(light.path), "--format", form, "--out", name]) == 0
+    session = onnxruntime.InferenceSession(names["onnx"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["bright", "dark"]
+    images = np.stack([np.full((1, 12, 12), grey, np.float32) for grey in (0.1, 0.9, 0.5)])
+    features, logits = session.run(["features", "logits"], {"images": images})
+    player = playout.load(light.path)
+    np.testing.assert_allclose(features, player.act(images), atol=1e-4)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, player.probabilities(images), atol=1e-4)
+    with safe_open(names["safetensors"], "pt") as file:
+        assert file.metadata()["classes"] == about["classes"]
+        assert file.get_tensor("head.1.weight").shape[0] == 2
+        assert set(player.trunk.net.state_dict()) < set(file.keys())
+
+
+def test_what_imitates_moves_is_exported_with_what_it_plays(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=60, size="8x1", epochs=1, batch=20, quiet=True, run=tmp_path / "run"
+    )
+    assert main(["export", str(run.path), "--format", "onnx"]) == 0
+    session = onnxruntime.InferenceSession(str(run.path / "network.onnx"))
+    assert session.get_modelmeta().custom_metadata_map["game"] == "tic_tac_toe"
+    boards = playout.game("tic_tac_toe").batch(4).observe()
+    found = session.run(["logits", "values"], {"obs": boards})
+    assert [part.shape for part in found] == [(4, 9), (4,)]
+    net = playout.load(run.path).trunk.net.eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(found[0], net(torch.from_numpy(boards))[0], atol=1e-4)
 
 
 def test_runs_that_tell_no_classes_say_so(tmp_path, capsys):
@@ -242,6 +281,42 @@ def test_every_seed_learns(seed, folder, tmp_path):
         str(folder), objective="masked", seed=seed, epochs=1, run=tmp_path / "a", **SETTINGS
     )
     assert RunDir.open(run.path).seed == seed
+
+
+@pytest.mark.parametrize(("minutes", "error"), [(-1, ConfigError), (1, KeyboardInterrupt)])
+def test_a_run_that_does_not_begin_leaves_no_folder(minutes, error, folder, tmp_path, monkeypatch):
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("playout.agents.pretraining.budget.plan", interrupted)
+    with pytest.raises(error):
+        playout.pretrain_trunk(str(folder), minutes=minutes, run=tmp_path / "a", **SETTINGS)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_run_goes_back_to_no_checkpoint_on_other_data(tmp_path, monkeypatch):
+    folder = png_folder(tmp_path / "pictures")
+    run = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    next(folder.rglob("*.png")).unlink()
+    gone_back = []
+    monkeypatch.setattr(RunDir, "abandon_after", lambda self, step: gone_back.append(step))
+    with pytest.raises(ConfigError, match="does not hold what"):
+        playout.pretrain_trunk(resume=run.path, from_step=1)
+    assert not gone_back
+
+
+def test_a_run_makes_one_trainer_and_tells_of_no_change(folder, tmp_path, monkeypatch):
+    made, make = [], PretrainTrainer.__init__
+
+    def noted(self, *given, **more):
+        made.append(more["steps"])
+        make(self, *given, **more)
+
+    monkeypatch.setattr(PretrainTrainer, "__init__", noted)
+    run = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    again = playout.pretrain_trunk(resume=run.path, quiet=True)
+    assert len(made) == 2 and again.config["total_steps"] > 0
+    assert "changes" not in again.record
 
 
 def test_a_seed_that_is_none_is_said_first(folder, tmp_path):

@@ -1,6 +1,7 @@
 """Distillation and pruning: students learn answers, pruned weights stay zero."""
 
 import json
+import shutil
 
 import numpy as np
 import playout
@@ -8,9 +9,11 @@ import pytest
 import torch
 from playout.agents.pretraining.objectives.distillation import soft_cross_entropy
 from playout.agents.pretraining.pruning import make_mask
+from playout.cli import main
 from playout.errors import ConfigError
 
 from tests.agents.pretraining.bars import finish, split_of, trainer_of
+from tests.agents.pretraining.test_resumed_trunks import assert_same
 
 
 def test_soft_cross_entropy_is_the_plain_sum():
@@ -94,3 +97,89 @@ def test_pruned_weights_stay_zero_while_the_rest_learns(sparsity, pattern):
     for (_, one), (_, other) in zip(trainer.pruning.parts, again.pruning.parts, strict=True):
         assert torch.equal(one, other)
     again.close()
+
+
+COMMON = {"count": 300, "quiet": True, "batch": 64, "size": "16x2"}
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A board network that imitates moves."""
+    path = tmp_path_factory.mktemp("taught") / "t"
+    return playout.pretrain_trunk("tic_tac_toe", epochs=15, run=path, **COMMON)
+
+
+@pytest.fixture(scope="module")
+def narrow(taught):
+    """The same without half of its inner channels, learned on from the answers that it gave."""
+    pruned = {"init": str(taught.path), "teacher": str(taught.path), "pattern": "channels"}
+    path = taught.path.with_name("n")
+    return playout.pretrain_trunk(
+        "tic_tac_toe", sparsity=0.5, epochs=10, run=path, **pruned, **COMMON
+    )
+
+
+def losses_of(run):
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
+    return [row["eval/loss"] for row in rows if "eval/loss" in row]
+
+
+def test_a_network_without_channels_recovers_and_is_a_run_like_any_other(
+    taught, narrow, tmp_path, capsys
+):
+    assert narrow.config["network"]["inner"] == 8
+    found = losses_of(narrow)
+    assert found[-1] < found[0]
+    whole, small = (
+        sum(x.numel() for x in run.load(only=("model",))[1]["model"].values())
+        for run in (taught, narrow)
+    )
+    assert small < 0.8 * whole
+    assert main(["match", str(narrow.path), "random", "--games", "4", "--simulations", "4"]) == 0
+    assert main(["eval", str(narrow.path)]) == 0
+    assert (
+        main(["export", str(narrow.path), "--quantise", "nf4", "--out", str(tmp_path / "q")]) == 0
+    )
+    assert main(["match", str(tmp_path / "q"), "random", "--games", "4"]) == 0
+    assert main(["eval", str(tmp_path / "q")]) == 0
+    assert main(["pretrain-trunk", "--resume", str(tmp_path / "q")]) == 2
+    assert "learns no more" in capsys.readouterr().err
+    on = playout.alphazero(
+        "tic_tac_toe", init=str(narrow.path), updates=1, rating=False, quiet=True,
+        run=tmp_path / "on",
+    )  # fmt: skip
+    assert on.config["alphazero"]["size"] == "tiny/8"  # tiny is 16x2
+
+
+def test_what_learned_to_play_is_exported_with_moves_and_values(narrow, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "net.onnx"
+    assert main(["export", str(narrow.path), "--out", str(path)]) == 0
+    boards = np.zeros((3, *student_shape()), np.float32)
+    found = onnxruntime.InferenceSession(str(path)).run(["logits", "values"], {"obs": boards})
+    assert [part.shape for part in found] == [(3, 9), (3,)]
+
+
+def test_a_network_without_channels_that_was_stopped_goes_on_to_the_same_bytes(
+    taught, narrow, tmp_path
+):
+    whole = narrow.load("latest")[1]
+    again = tmp_path / "n"
+    shutil.copytree(narrow.path, again)
+    first = min(entry.step for entry in narrow.checkpoints())
+    assert first < whole["counters"]["steps"]
+    run = playout.pretrain_trunk(resume=again, from_step=first, quiet=True)
+    assert_same(whole, run.load("latest")[1])
+
+
+def test_whole_channels_go_from_board_networks_of_earlier_runs_alone(folder, taught, tmp_path):
+    pruned = {"sparsity": 0.5, "pattern": "channels", "size": "16x2"}
+    given = {**pruned, "quiet": True, "run": tmp_path / "no"}
+    with pytest.raises(ConfigError, match="of a board network that --init names"):
+        playout.pretrain_trunk("tic_tac_toe", count=100, **given)
+    with pytest.raises(ConfigError, match="of a board network that --init names"):
+        playout.pretrain_trunk(str(folder), **{**given, "size": "base"})
+    with pytest.raises(ConfigError, match="choose above 0 and below 1"):
+        playout.pretrain_trunk("tic_tac_toe", init=str(taught.path), **{**given, "sparsity": 1.5})
+    assert not (tmp_path / "no").exists()

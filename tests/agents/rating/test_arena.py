@@ -7,9 +7,10 @@ from playout.agents.players.load import make_player
 from playout.agents.players.simple import GreedyPlayer, RandomPlayer
 from playout.agents.rating.arena import num_games_of, play_match, round_robin
 from playout.agents.rating.games import MatchResult, PlayedGame, to_record
-from playout.agents.rating.play import play_games
+from playout.agents.rating.play import play_games, usual_plies
 from playout.agents.rating.ratings import rate
 from playout.agents.rating.sprt import SprtConfig
+from playout.envs.core.game import NativeGame
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import ConfigError, GameError, StoppedError
 from rating_games import Nim, Stairs, Thirds
@@ -61,6 +62,17 @@ def test_every_opening_is_played_with_both_colours_and_results_add_up():
     assert sum(points * count for points, count in enumerate(pairs)) == 2 * wins + draws
     assert sum(sum(result[2:]) for result in found.results()) == 42
     assert wins > 30
+
+
+def test_how_long_a_game_usually_is_is_found_once_for_each_set_of_rules(monkeypatch):
+    class Short(Nim):
+        stones = 3
+
+    games = [playout.game(rules()) for rules in (Nim, Short)]
+    usual = [usual_plies(game) for game in games]
+    assert usual[0] > usual[1]  # though both are called alike
+    monkeypatch.setattr(NativeGame, "batch", None)  # no game is played again
+    assert usual_plies(games[0]) == usual[0]
 
 
 def test_the_same_seed_gives_the_same_match_and_another_seed_another():

@@ -10,13 +10,11 @@ from own_boards import Marks
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.positions import (
     DATA,
-    load_eval_positions,
     load_scored_positions,
     moves_text,
     preserved,
     read_moves,
     read_positions,
-    value_preserving_share,
     write_positions,
 )
 from playout.envs.catalogue import GAMES
@@ -28,9 +26,8 @@ from playout.mcts.exact.tactics import winning_actions
 
 def test_the_committed_positions_are_as_promised():
     found = load_scored_positions("connect_four")
-    states, outcomes = load_eval_positions("connect_four")
+    states, outcomes = found.states, found.outcomes
     assert len(found) == len(states) == 2000
-    assert (found.outcomes == outcomes).all()
     plies = np.array([len(moves) for moves in found.moves])
     assert plies.min() >= 8 and plies.max() <= 26
     hashes = np.minimum(states.hash(), states.symmetry(1).hash())
@@ -50,11 +47,11 @@ def test_the_committed_scores_are_right():
 
 
 def test_small_games_are_solved_on_the_spot_and_large_ones_say_no():
-    states, outcomes = load_eval_positions("tic_tac_toe")
-    assert len(states) == 150
-    assert (outcomes == Solver("tic_tac_toe").outcomes(states)).all()
+    found = load_scored_positions("tic_tac_toe")
+    assert len(found) == 150
+    assert (found.outcomes == Solver("tic_tac_toe").outcomes(found.states)).all()
     with pytest.raises(GameError, match="no evaluation positions"):
-        load_eval_positions(playout.game("connect_four", width=8, height=7, run=5))
+        load_scored_positions(playout.game("connect_four", width=8, height=7, run=5))
 
 
 def test_a_game_of_ones_own_that_is_called_like_a_built_in_one_gets_none_of_its_positions():
@@ -76,9 +73,9 @@ def test_shares_count_kept_outcomes_and_best_scores():
     outcomes = np.sign(scores).astype(np.int8)
     outcomes[1, 2] = -2
     assert preserved([1, 1, 0], outcomes).tolist() == [True, True, True]
-    assert value_preserving_share([1, 1, 1], outcomes) == pytest.approx(2 / 3)
-    assert value_preserving_share([0, 0, 0], scores) == 1
-    assert value_preserving_share([1, 1, 0], scores) == pytest.approx(1 / 3)
+    assert preserved([1, 1, 1], outcomes).tolist() == [True, True, False]
+    assert preserved([0, 0, 0], scores).all()
+    assert preserved([1, 1, 0], scores).tolist() == [False, False, True]
     for wrong in ([1, 1], [0, 0, 3], [0, 0, -1], [0.0, 0.0, 0.0]):
         with pytest.raises(ValueError):
             preserved(wrong, outcomes)

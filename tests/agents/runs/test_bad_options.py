@@ -96,12 +96,3 @@ def test_a_run_of_another_kind_is_refused_with_the_command_that_continues_it(
         for run in ("sft", *(run for other, run in KINDS.items() if other != command)):
             with pytest.raises(PlayoutError, match="continue it with: "):
                 train(resume=run)
-
-
-@pytest.mark.parametrize("run", ["cartpole", "tic_tac_toe", "sft", "pretrain/model"])
-def test_probes_of_what_is_no_pretrained_trunk_are_refused(folder, monkeypatch, capsys, run):
-    monkeypatch.chdir(folder)
-    assert main(["eval", run, "--probe", "linear"]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"error: --probe reads runs of pretrain-trunk; {run} is a")
-    assert shown.count("\n") == 1

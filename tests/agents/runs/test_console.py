@@ -157,6 +157,12 @@ def test_times_and_numbers_are_as_fine_as_a_glance_takes_in():
     assert [short_number(number) for number in numbers] == shown
 
 
+def test_a_number_that_rounds_up_to_the_next_unit_is_shown_in_it():
+    numbers = (999_499, 999_936, 999_499_000, 999_500_000, -999_936)
+    shown = ["999 k", "1 M", "999 M", "1 G", "-1 M"]
+    assert [short_number(number) for number in numbers] == shown
+
+
 def test_a_run_that_is_stopped_says_how_to_go_on(run, capsys):
     class Stopped(ToyTrainer):
         def update(self):

@@ -4,7 +4,13 @@ import json
 import math
 
 import pytest
-from playout.agents.runs.metrics import MetricsLog, encode_row, read_rows, tensorboard
+from playout.agents.runs.metrics import (
+    MetricsLog,
+    encode_row,
+    last_measures,
+    read_rows,
+    tensorboard,
+)
 from playout.errors import CheckpointError
 
 
@@ -54,6 +60,16 @@ def test_a_torn_last_line_is_left_out_and_cut_on_resume(tmp_path):
     assert updates(tmp_path) == [1, 2]
     write(tmp_path, [3], mark)
     assert updates(tmp_path) == [1, 2, 3]
+
+
+def test_the_latest_number_of_each_measure_is_told_also_after_a_torn_line(tmp_path):
+    log = MetricsLog(tmp_path)
+    for n, loss in enumerate((0.5, 0.25, math.nan), 1):
+        log.append(n, n, {"train/loss": 1.0, "eval/loss": loss, "eval/nothing": math.nan})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"update":4,"st')
+    assert last_measures(tmp_path) == {"eval/loss": 0.25}
 
 
 @pytest.mark.parametrize("damage", ["shorten", "edit"])

@@ -45,6 +45,12 @@ def test_settings_left_out_come_from_the_base():
     assert from_dict(Config, {"kl": 1}, where="test", base=base) == Config("a", 2.0, 1.0)
 
 
+def test_a_table_within_leaves_out_what_the_base_has_there():
+    base = Config("a", net=Net((7,), "relu"))
+    found = from_dict(Config, {"net": {"act": "tanh"}}, where="test", base=base)
+    assert found == Config("a", net=Net((7,), "tanh"))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

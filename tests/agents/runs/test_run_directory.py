@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.directory import RunDir
-from playout.errors import CheckpointError, RunError
+from playout.errors import CheckpointError, ConfigError, RunError
 
 
 @pytest.fixture
@@ -171,8 +171,9 @@ def test_asking_for_what_is_not_there_says_what_is(run):
     run.save(3, state(3))
     with pytest.raises(RunError, match="no checkpoint 9; it has 3"):
         run.load(9)
-    with pytest.raises(ValueError, match="which must be"):
-        run.load("newest")
+    for which in ("newest", "²", -1):
+        with pytest.raises(ConfigError, match='"latest" or a number, not'):
+            run.load(which)
 
 
 def test_a_step_can_be_saved_again(run):

@@ -45,6 +45,19 @@ def test_one_process_and_several_give_the_same_numbers():
         several.close()
 
 
+def test_where_nothing_is_measured_no_environment_is_made_twice():
+    made = []
+
+    class Noted(Counter):
+        def __init__(self):
+            made.append(1)
+            super().__init__()
+
+    make_environments(Noted, 1).close()
+    make_environments(Noted, 3, processes=0).close()
+    assert len(made) == 4
+
+
 def test_a_row_does_not_depend_on_how_many_there_are():
     few, many = (
         make_environments(Counter, 2, processes=0),

@@ -17,7 +17,7 @@ from playout.agents.ppo.league.trainer import make_self_play
 from playout.agents.ppo.loss import LossVariant
 from playout.agents.ppo.rollout import Rollout
 from playout.agents.ppo.trainer import PPOTrainer
-from playout.agents.ppo.update import ppo_update
+from playout.agents.ppo.update import policy_optimizer, ppo_update
 from playout.agents.runs import ranks
 from playout.agents.runs.loop import train
 from playout.agents.vector.factory import make_environments
@@ -200,7 +200,7 @@ def two_faults():
 
 
 def one_update(minibatch_size):
-    """Weights after an update of few steps, in rows, by an optimiser of torch's."""
+    """Weights after an update of few steps, in rows, by plain gradient steps."""
     generator = torch.Generator().manual_seed(0)
     rows, steps = 3, 4
     whole = Rollout(
@@ -221,8 +221,9 @@ def one_update(minibatch_size):
     compute_gae(whole, gamma=0.9, gae_lambda=0.9)
     space = spaces.Box(-1, 1, (3,))
     policy = build_policy(space, spaces.Discrete(2), NetworkConfig(hidden=(8,)), seed=1)
-    optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
-    config = PPOConfig(num_epochs=2, minibatch_size=minibatch_size, batch_by="rows")
+    steps = {"num_epochs": 2, "minibatch_size": minibatch_size, "batch_by": "rows"}
+    config = PPOConfig(optimizer="sgd", learning_rate=0.1, **steps)
+    optimizer = policy_optimizer(policy, config)
     variant = LossVariant(mean_over_rows=True)
     order = torch.Generator().manual_seed(2)
     ppo_update(policy, optimizer, whole, config, generator=order, variant=variant)

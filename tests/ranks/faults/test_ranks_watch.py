@@ -45,7 +45,7 @@ def test_what_rank_0_does_alone_may_take_longer_than_a_rank_may_keep_others_wait
                 time.sleep(0.01)
             return "done"
 
-        ranks.wait_for_all()
+        ranks.sums([0.0])
         return [ranks.by_first(alone), ranks.first(alone() if ranks.is_first() else "")]
         """,
         PLAYOUT_RANK_LAG=1,

@@ -20,6 +20,7 @@ from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
+from safetensors.torch import load, save
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlhf" / "supervised"))
 from small_stages import PAIRS, STAGES, TEXTS, make, model_of
@@ -109,27 +110,31 @@ class Repeats:
         return list(range(6))
 
 
-def online(tokenizer):
-    """Two rounds of GRPO and of PPO."""
+def online(tokenizer, *, cut=False):
+    """Two rounds of GRPO and of PPO; with weights that are cut over the ranks, or whole ones."""
     shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=48)
     common = {"updates": 4, "max_new_tokens": 4, "dtype": "float32", "learning_rate": 1e-3}
     grpo = {"batch": 14, "group": 2, "minibatch": 5, "epochs": 2, "microbatch": 2, **common}
     rlhf = {"batch": 10, "minibatch": 4, "kl_target": 0.01, "whiten_rewards": True, **common}
     # In the first round every task of the first third fails: of three ranks one has nothing.
     unknown = tuple(batch_of(6, 6, 0, seed=0)[:2])
+    some_fail = own_environment(Repeats, options={"unknown": unknown})
+    own = {**rlhf, "batch": 6, "critic": "own", "value_warmup": 1, "on_failure": "skip"}
     jobs = {
         "dr_grpo": (GRPOTrainer, GRPOConfig(variant="dr_grpo", **grpo), None),
         "rlhf": (RLHFTrainer, RLHFConfig(value_warmup=1, **rlhf), None),
         "failures": (
             GRPOTrainer,
             GRPOConfig(**{**grpo, "batch": 12, "on_failure": "skip"}),
-            own_environment(Repeats, options={"unknown": unknown}),
+            some_fail,
         ),
+        "own_critic": (RLHFTrainer, RLHFConfig(**own), some_fail),
     }
-    found = {}
-    for name, (kind, config, environment) in jobs.items():
-        trainer = kind(
-            Transformer(shape, seed=0),
+
+    def made(kind, config, environment):
+        model = Transformer(shape, seed=0)
+        return kind(
+            shard(model, torch.device("cpu")) if cut else model,
             tokenizer,
             [] if environment else [text[:9] for text in TEXTS[:20]],
             lambda texts: [float(len(text)) for text in texts],
@@ -137,16 +142,41 @@ def online(tokenizer):
             seed=0,
             environment=environment,
         )
+
+    found = {}
+    for name, job in jobs.items():
+        trainer = made(*job)
         shown = [trainer.update() for _ in range(2)]
         for row in shown:
             row.pop("time/model", None)
             row.pop("time/environment", None)
-        found[name] = {
-            "shown": shown,
-            "moments": packed(trainer.optimizer.state_dict()["exp_avg"]),
-            "digest": digest(trainer.policy.parameters()) + str(trainer.kl_coef),
-        }
+        found[name] = {"shown": shown} | state_of(trainer)
+        if cut:
+            again = made(*job)
+            again.load_state_dict(told_to_all(trainer.state_dict()))
+            found[name]["again"] = state_of(again)
     return found
+
+
+def state_of(trainer):
+    """What a checkpoint holds of weights and moments; of cut ones rank 0 has the whole."""
+    state = trainer.state_dict()
+    model, moments = state["model"], state["optimizer"]["exp_avg"]
+    return {
+        "moments": packed(moments),
+        "weights": packed(flat([torch.zeros(0), *(model[name] for name in sorted(model))])),
+        "digest": digest([torch.zeros(0), *model.values()]) + str(trainer.kl_coef),
+        "names": sorted(model),
+    }
+
+
+def told_to_all(state):
+    """A checkpoint of cut weights as every rank reads it."""
+    moments = {f"moments/{n}": state["optimizer"][n] for n in ("exp_avg", "exp_avg_sq")}
+    whole = load(ranks.first(save(state["model"] | moments)))
+    for name in moments:
+        state["optimizer"][name.partition("/")[2]] = whole.pop(name)
+    return state | {"model": whole}
 
 
 def work():
@@ -155,4 +185,7 @@ def work():
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(TEXTS, vocab_size=300)
     found = {"supervised": supervised(tokenizer), "cut": cut(tokenizer)}
-    return {**found, "online": online(tokenizer)}
+    found["online"] = online(tokenizer)
+    if ranks.world() > 1:
+        found["online cut"] = online(tokenizer, cut=True)
+    return found

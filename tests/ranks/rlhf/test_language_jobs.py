@@ -61,6 +61,18 @@ def test_a_model_that_is_cut_is_measured_and_left_as_a_whole_one(stage, folder):
         assert one.get("accuracy") == other["accuracy"] and one.keys() == other.keys()
 
 
+@pytest.mark.parametrize("stage", ["grpo", "rlhf"])
+def test_a_policy_that_is_cut_is_sampled_from_and_left_as_a_whole_one(stage, folder):
+    run = f"{stage}-cut"
+    code, _, err = playout(2, *words_of(folder, stage, run, *BATCH, "--shard"))
+    assert code == 0 and "Warning" not in err, err
+    check_same_weights(folder, stage, run)
+    whole, cut = (
+        json.loads((folder / name / "baseline.json").read_text()) for name in (stage, run)
+    )
+    assert whole == pytest.approx(cut, nan_ok=True)
+
+
 def test_more_ranks_than_a_step_has_parts_are_refused_before_a_run_is_made(folder):
     body = f"import language_jobs\nreturn language_jobs.refused(Path({str(folder)!r}))"
     found = launch(3, body)

@@ -5,7 +5,7 @@ import pytest
 from language_work import CUT, SUPERVISED, work
 from launch import launch, numbers
 
-ONLINE = ("dr_grpo", "rlhf", "failures")
+ONLINE = ("dr_grpo", "rlhf", "failures", "own_critic")
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +45,31 @@ def test_a_round_of_three_ranks_samples_and_learns_what_one_does(kind, alone, to
     assert all(one["shown"] == found[0]["shown"] for one in found)
 
 
-def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(alone, together):
-    first, second = (row["env/failures"] for row in alone["online"]["failures"]["shown"])
-    assert first >= 4 and second > 0
-    assert together[1]["online"]["failures"]["shown"][0]["env/failures"] == first
+@pytest.mark.parametrize("kind", ["failures", "own_critic"])
+def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(kind, alone, together):
+    first, second = (row["env/failures"] for row in alone["online"][kind]["shown"])
+    assert first >= 2 and second > 0
+    assert together[1]["online"][kind]["shown"][0]["env/failures"] == first
+
+
+def check_same_weights(found, wanted):
+    assert found["names"] == wanted["names"]
+    left, right = (numbers(side["weights"]) for side in (found, wanted))
+    assert np.linalg.norm(left - right) < 1e-4 * np.linalg.norm(right)
+
+
+@pytest.mark.parametrize("kind", ONLINE)
+def test_a_round_of_a_policy_cut_over_three_ranks_is_that_of_one(kind, alone, together):
+    found, wanted = together[0]["online cut"][kind], alone["online"][kind]
+    check_equal(found, wanted)
+    check_same_weights(found, wanted)
+    assert all(rank["online cut"][kind]["shown"] == found["shown"] for rank in together)
+    assert found["again"] == {name: found[name] for name in found["again"]}
 
 
 @pytest.mark.parametrize("stage", CUT)
 def test_weights_cut_over_three_ranks_become_those_of_one(stage, alone, together):
     found, wanted = together[0]["cut"][stage], alone["cut"][stage]
     check_equal(found, wanted)
-    assert found["names"] == wanted["names"]
-    left, right = (numbers(side["weights"]) for side in (found, wanted))
-    assert np.linalg.norm(left - right) < 1e-4 * np.linalg.norm(right)
+    check_same_weights(found, wanted)
     assert all(rank["cut"][stage]["shown"] == found["shown"] for rank in together)

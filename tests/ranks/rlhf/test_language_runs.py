@@ -3,8 +3,12 @@
 import json
 import shutil
 
+import pytest
 from launch import finish, playout, start
+from playout.agents.runs import ranks
 from playout.cli import main
+from playout.errors import ConfigError
+from playout.rlhf.commands.learn.grpo import Command, train
 from playout.rlhf.data import synthetic
 from safetensors.torch import load_file
 
@@ -34,7 +38,18 @@ def test_a_cut_run_resumes_to_the_same_bytes_and_goes_on_in_one_process(tmp_path
         assert (tensor - found[name]).abs().max() < 1e-5, name
 
 
-def test_one_process_has_nothing_to_cut_a_model_over(tmp_path, capsys):
-    words = ("rlhf", "pretrain", "--shard", "--size", "tiny", "--run", tmp_path / "run")
+@pytest.mark.parametrize("stage", ["pretrain", "grpo", "rlhf"])
+def test_one_process_has_nothing_to_cut_a_model_over(tmp_path, capsys, stage):
+    words = ("rlhf", stage, "--shard", "--size", "tiny", "--run", tmp_path / "run")
     assert main([*map(str, words)]) == 2
     assert "torchrun" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [("optimizer", "muon"), ("weights", "nf4")])
+def test_what_needs_whole_weights_is_refused_before_anything_is_made(monkeypatch, tmp_path, option):
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    run = tmp_path / "run"
+    command = Command(base="anything", shard=True, size="tiny", run=run, **{option[0]: option[1]})
+    with pytest.raises(ConfigError, match=f"--shard does not go together with --{option[0]}"):
+        train(command)
+    assert not run.exists()

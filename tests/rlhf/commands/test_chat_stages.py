@@ -10,10 +10,10 @@ from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import PlayoutError
 from playout.rlhf.data.encoding import encode_answer
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
-from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.sft import SFTTrainer

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from playout.cli import main
+from playout.rlhf.generation import cached_rows
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.model.folder import export_model, load_model
@@ -14,7 +15,6 @@ from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
 generate_command = importlib.import_module("playout.rlhf.commands.use.generate")
-generate_module = importlib.import_module("playout.rlhf.generation.generate")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_who_stops_it_keeps_the_answers_that_are_complete(folder, tmp_path, monk
     whole = answers(folder, tmp_path, prompts, "--max-new-tokens", 40)
     assert len({item["num_tokens"] for item in whole}) > 1
     ends = sorted(item["num_tokens"] for item in whole)
-    choose, steps = generate_module.choose, 0
+    choose, steps = cached_rows.choose, 0
 
     def interrupted(*args):
         nonlocal steps
@@ -141,7 +141,7 @@ def test_who_stops_it_keeps_the_answers_that_are_complete(folder, tmp_path, monk
             raise KeyboardInterrupt
         return choose(*args)
 
-    monkeypatch.setattr(generate_module, "choose", interrupted)
+    monkeypatch.setattr(cached_rows, "choose", interrupted)
     out = tmp_path / name
     words = ["rlhf", "generate", str(folder), "--prompts", str(tmp_path / "prompts.txt")]
     with contextlib.suppress(KeyboardInterrupt):

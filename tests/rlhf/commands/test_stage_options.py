@@ -2,14 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import playout
 import pytest
 import torch
 from playout.cli import main
 from playout.errors import ConfigError
 from playout.rlhf.commands.learn import classify, dpo, grpo, pretrain, reward, rlhf, sft
 from playout.rlhf.commands.options import check_numbers, data_file
+from playout.rlhf.stages import sizes
 from playout.rlhf.supervised.sft import usual_rate
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
@@ -78,6 +81,16 @@ def test_data_is_a_name_or_a_file_and_not_both(tmp_path):
     [
         (["dpo", "--base", str(BASE)], "name pairs of answers"),
         (["dpo", "--preferences", "{pairs}"], "name the policy to start from"),
+        (
+            ["dpo", "--base", str(BASE), "--preferences", "{pairs}", "--prompts", "{pairs}"],
+            "give --reward, too",
+        ),
+        (["pretrain", "--text", "{pairs}", "--pairs"], "give --encoder, too"),
+        (["pretrain", "--text", "{pairs}", "--encoder", "--compile"], "--compile is for decoders"),
+        (
+            ["reward", "--base", str(BASE), "--data", "{pairs}", "--policy", "gone"],
+            "gone does not exist",
+        ),
         (["sft", "--base", str(BASE), "--data", "{pairs}"], "there is no field 'response'"),
         (["sft", "--base", str(BASE), "--data", "gone.jsonl"], "or a file that exists"),
         (["grpo", "--base", str(BASE), "--prompts", "{pairs}"], "name the reward"),
@@ -106,6 +119,23 @@ def test_dpo_on_own_pairs_asks_for_no_reward_and_measures_held_out_pairs(tmp_pat
     assert (run / "model" / "model.safetensors").exists() and list((run / "samples").iterdir())
     assert main(["eval", str(run)]) == 0
     assert "eval/accuracies: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "longest"), [(0, 24), (5, 5)])
+def test_samples_of_dpo_on_own_pairs_are_as_long_as_is_asked_for(given, longest, monkeypatch):
+    monkeypatch.setitem(sizes.RECIPES, "tiny", replace(sizes.RECIPES["tiny"], response_length=24))
+    command = dpo.Command(size="tiny", max_new_tokens=given)
+    assert dpo._config(command).max_new_tokens == longest
+
+
+def test_where_no_prompt_has_room_scores_are_normalised_on_held_out_texts(tmp_path, capsys):
+    pairs = [
+        {"prompt": "the film " * 200 + str(n), "chosen": "a", "rejected": "b"} for n in range(4)
+    ]
+    few = {"size": "tiny", "dtype": "float32", "quiet": True, "steps": 1, "truncate": "left"}
+    run = playout.reward(BASE, pairs, policy=str(BASE), run=tmp_path / "run", **few)
+    assert run.record["finished"] and (run.path / "table.json").exists()
+    assert "no prompt leaves room for an answer of --policy" in capsys.readouterr().err
 
 
 def test_a_reward_model_or_an_encoder_is_not_asked_to_write(tmp_path, capsys):

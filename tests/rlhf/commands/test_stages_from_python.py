@@ -6,6 +6,7 @@ from pathlib import Path
 import playout
 import pytest
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.cli import main
 from playout.errors import ConfigError, DataError, EnvironmentFault, RunError
 from playout.rlhf.commands.learn import sft
@@ -233,6 +234,32 @@ def test_passes_over_the_data_take_the_place_of_steps(tmp_path):
     assert 40 <= learned < 50 and steps == -(-3 * learned // 16)
     with pytest.raises(ConfigError, match="not both"):
         playout.sft(BASE, rows, epochs=1, steps=3, run=tmp_path / "two", **given)
+
+
+def test_of_fewer_texts_than_a_batch_a_pass_is_a_step_of_all_of_them(tmp_path):
+    given = {"size": "tiny", "dtype": "float32", "quiet": True, "epochs": 3}
+    run = playout.sft(BASE, DEMONSTRATIONS[:10], run=tmp_path / "run", **given)
+    assert [row["step"] for row in read_rows(run.path)] == [10, 20, 30]
+
+
+def test_a_run_of_earlier_versions_goes_on_for_as_many_steps_of_few_texts(tmp_path, monkeypatch):
+    given = {"size": "tiny", "dtype": "float32", "quiet": True, "epochs": 13}
+    update = SFTTrainer.update
+
+    def stopping(self):
+        if self.learner.steps == 1:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SFTTrainer, "update", stopping)
+        playout.sft(BASE, DEMONSTRATIONS[:10], run=tmp_path / "run", **given)
+    run = RunDir.open(tmp_path / "run")
+    with run.lock():
+        run.update(config={**run.config, "epochs_of": "rows"})
+    (run.path / "config.toml").unlink()
+    playout.resume(run.path, quiet=True)
+    assert len([*read_rows(run.path)]) == 3  # 130 / 64
 
 
 def test_wrong_rows_leave_no_run_behind(tmp_path):

@@ -121,6 +121,28 @@ def test_a_pair_whose_prompt_has_no_room_is_learned_and_not_measured(chat, tmp_p
     assert "1 of 3 prompts leave no room for an answer" in capsys.readouterr().err
 
 
+def test_of_pairs_the_same_prompts_are_measured_in_training_on_resume_and_later(
+    chat, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "lengths_of_answers.py").write_text(
+        "def size(texts):\n    return [*map(len, texts)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    # Of some the prompt fits, but no answer behind it.
+    rows = [{**PAIRS[0], "prompt": "cat " * number} for number in range(1, 117, 3)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--data", "rows.jsonl", "--reward", "lengths_of_answers:size", "--run", "run"]
+    words += ["--size", "tiny", "--dtype", "float32", "--max-new-tokens", "30", "--lora-rank", "1"]
+    words += ["--steps", "1", "--batch", "2", "--quiet"]
+    assert main(["rlhf", "dpo", "--base", str(chat), *words]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "leave no room" in line]
+    assert len(said) == 1
+    assert main(["rlhf", "dpo", "--resume", "run", "--quiet"]) == 0
+    assert said[0] in capsys.readouterr().err
+    asked = comparison_of(Path("run")).evaluator.prompts
+    assert f"{39 - len(asked)} of 39 prompts" in said[0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

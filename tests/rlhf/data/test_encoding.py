@@ -19,12 +19,11 @@ from playout.rlhf.data.encoding import (
 from playout.rlhf.data.records import (
     Demonstration,
     Preference,
-    read_asked,
     read_demonstrations,
     read_preferences,
 )
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
-from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
@@ -198,8 +197,6 @@ def test_rows_of_messages_prompts_and_completions_are_read_in_every_spelling():
     assert short == [Demonstration(tuple(TALK[:1]), "sat", 0), first, first, first]
     plain = {"instruction": "Sit.", "input": "cat", "output": "sat"}
     assert read_demonstrations([plain]) == [Demonstration("Sit.\n\ncat", "sat")]
-    prompts = [prompt for prompt, _ in read_asked([parts, "cat?", {"prompt": "x", "answer": 4}])]
-    assert prompts == [tuple(TALK[:1]), "cat?", "x"]
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from playout.rlhf.data.records import (
     merge_votes,
     read_demonstrations,
     read_preferences,
-    read_prompts,
     read_rated,
     read_texts,
     split_by_text,
 )
+from playout.rlhf.environments.prompts import read_prompt_tasks
 from playout.rlhf.evaluation.valence import LexiconJudge
 from playout.rlhf.generation.tokenizer import Tokenizer
 
@@ -78,14 +78,15 @@ def test_texts_that_cannot_be_used_are_named(tmp_path, name, content, match):
 
 def test_prompts_are_lines_or_fields(tmp_path):
     (tmp_path / "a.txt").write_text("the film\n\n its plot\n")
-    assert read_prompts(tmp_path / "a.txt") == ["the film", " its plot"]
+    found = [row["prompt"] for row in read_prompt_tasks(tmp_path / "a.txt")]
+    assert found == ["the film", " its plot"]
     rows = lines(tmp_path / "b.jsonl", {"prompt": "x"}, {"text": "y"})
-    assert read_prompts(rows) == ["x", "y"]
+    assert [row["prompt"] for row in read_prompt_tasks(rows)] == ["x", "y"]
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match=r"empty.txt holds no prompts"):
-        read_prompts(tmp_path / "empty.txt")
+        read_prompt_tasks(tmp_path / "empty.txt")
     with pytest.raises(DataError, match="line 1: there is no field 'prompt'"):
-        read_prompts(lines(tmp_path / "c.jsonl", {"question": "x"}))
+        read_prompt_tasks(lines(tmp_path / "c.jsonl", {"question": "x"}))
 
 
 def test_preferences_of_both_forms_are_read_and_merged(tmp_path):

@@ -8,11 +8,9 @@ import pytest
 from playout.errors import DataError
 from playout.rlhf.data.records import (
     Labelled,
-    read_asked,
     read_demonstrations,
     read_labelled,
     read_preferences,
-    read_prompts,
     read_rated,
     read_texts,
 )
@@ -58,6 +56,15 @@ def test_of_a_folder_with_splits_the_one_for_training_is_read(tmp_path):
         list(read_rows(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty"))
 
 
+@pytest.mark.parametrize("split", ["x_train", "Training", "train1"])
+def test_of_a_folder_a_split_is_a_word_of_a_name_and_no_part_of_one(split, tmp_path):
+    for name in ("constraints", "facts"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}))
+    assert read_texts(tmp_path) == ["constraints", "facts"]
+    (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": "learned"}))
+    assert read_texts(tmp_path) == ["learned"]
+
+
 def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_path):
     says = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     rows = [
@@ -67,7 +74,6 @@ def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_p
     ]
     found = [(item.prompt, item.response) for item in read_demonstrations(rows)]
     assert found == [((says[0],), "a"), ("p", "r"), ("i", "o")]
-    assert [prompt for prompt, _ in read_asked(rows[:2])] == [tuple(says), "p"]
     assert [row["prompt"] for row in read_prompt_tasks(rows[:2])] == [tuple(says), "p"]
     with pytest.raises(DataError, match=r"row 1: messages: a conversation is a list .*, not null"):
         read_demonstrations([{"messages": None}])
@@ -93,12 +99,19 @@ def test_fields_of_tables_that_are_missing_or_arrays_are_read_as_such():
 def test_a_prompt_of_a_plain_file_ends_with_its_line_alone(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_bytes("one \u2028 and \x0c two\r\n\r\nthree\n".encode())
-    assert read_prompts(file) == ["one \u2028 and \x0c two", "three"]
+    prompts = [row["prompt"] for row in read_prompt_tasks(file)]
+    assert prompts == ["one \u2028 and \x0c two", "three"]
 
 
 def test_python_lists_serve_every_reader():
     assert read_texts(["one", "two"]) == ["one", "two"] == read_texts([{"text": "one"}, "two"])
-    assert read_prompts(["p", {"prompt": "q", "answer": 3}]) == ["p", "q"]
+    rows = [
+        "p",
+        {"prompt": "q", "answer": 3},
+        {"prompt": np.array([{"role": "user", "content": "r"}])},
+    ]
+    asked = ({"role": "user", "content": "r"},)
+    assert read_prompt_tasks(rows) == [{"prompt": "p"}, rows[1], {"prompt": asked}]
     assert read_rated([{"text": "x", "ratings": (1, 2)}])[0].mean == 1.5
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
     assert read_preferences([pair])[0].first == "a"

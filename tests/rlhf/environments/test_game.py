@@ -114,9 +114,9 @@ def test_no_task_of_the_test_side_is_an_image_of_one_that_is_learned_from():
 
 
 def test_positions_on_which_runs_are_rated_are_never_learned_from():
-    from playout.agents.rating.positions import load_eval_positions
+    from playout.agents.rating.positions import load_scored_positions
 
-    states, _ = load_eval_positions("connect_four")
+    states = load_scored_positions("connect_four").states
     assert is_test(states).all() and is_test(states.symmetry(1)).all()
 
 

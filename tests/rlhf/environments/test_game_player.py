@@ -17,7 +17,7 @@ from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_player import LanguageGamePlayer, Settings
 from playout.rlhf.environments.game_prompt import GamePrompt
-from playout.rlhf.generation.conversation import ConversationFormat
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
@@ -110,6 +110,26 @@ def test_move_logprobs_are_those_of_the_model_one_token_at_a_time():
             assert found[row, action] == pytest.approx(total, abs=1e-4)
     judged = one.judge()(states)
     assert (judged.action == found.argmax(axis=1)).all()
+
+
+def test_moves_of_a_chat_model_are_judged_with_the_end_that_its_template_writes():
+    tokenizer = chat_tokenizer("headers")  # a turn ends with another token than a text
+    model = small_model(tokenizer, length=512)
+    one = LanguageGamePlayer(model, tokenizer, GAME, Settings())
+    states = positions(2)
+    found = one.move_logprobs(states)
+    talk = conversation_format(tokenizer)
+    end = tokenizer.inner.token_to_id("<|eot_id|>")
+    assert end != talk.stop_ids[0]
+    for row, state in enumerate(states):
+        head = talk.begin([{"role": "user", "content": one.prompt(state)}])
+        action = state.legal_actions[-1]
+        move = [*tokenizer.encode(f"{action + 1}"), end]
+        with torch.no_grad():
+            logits = model.logits(model(torch.tensor([[*head, *move]])))[0]
+        logprobs = torch.log_softmax(logits, -1)[len(head) - 1 : -1]
+        total = float(logprobs.gather(1, torch.tensor(move)[:, None]).sum())
+        assert found[row, action] == pytest.approx(total, abs=1e-3)
 
 
 def test_what_a_policy_says_before_its_move_stands_before_the_moves_that_are_judged(monkeypatch):

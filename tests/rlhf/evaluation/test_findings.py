@@ -1,7 +1,11 @@
 """Sentences of the report: each is said where the numbers show it, and only there."""
 
+import math
+
 import pytest
+from playout.agents.runs.metrics import MetricsLog
 from playout.rlhf.evaluation.findings import of_best_of_n, of_classification, of_method
+from playout.rlhf.evaluation.report import curve, evaluations_of
 from playout.rlhf.evaluation.wording import distinct_share, repeated_share
 
 START = {
@@ -83,3 +87,14 @@ def test_best_of_n_is_compared_at_equal_kl():
     (beyond,) = of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, table)
     assert "best of 2, at a KL of 0.20 at most, reaches a reward of 0.40" in beyond
     assert of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, []) == []
+
+
+def test_what_was_no_number_and_a_torn_line_are_no_points_of_a_curve(tmp_path):
+    log = MetricsLog(tmp_path)
+    for n, loss in enumerate((0.5, math.nan, 0.25), 1):
+        log.append(n, n, {"eval/loss": loss})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"update":4,"st')
+    assert curve(tmp_path, "eval/loss") == [(1, 0.5), (3, 0.25)]
+    assert evaluations_of(tmp_path)[1:] == [{"update": 3.0, "loss": 0.25}]

@@ -7,8 +7,9 @@ from pathlib import Path
 import playout
 import pytest
 import torch
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.data.synthetic import judge, reviews
 from playout.rlhf.evaluation.best_of_n import best_of_n, choose_best, kl_bound
@@ -18,7 +19,7 @@ from playout.rlhf.evaluation.judge import compare_policies, human_votes, win_rat
 from playout.rlhf.generation.chat.terminal import chat
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.folder import load_model
+from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 
 
@@ -39,6 +40,24 @@ def test_a_win_rate_counts_ties_half_and_has_an_interval():
     assert 0 < low < 0.625 < high < 1
 
 
+def stranger(folder):
+    """A policy whose vocabulary is as large as the fixtures', of other tokens."""
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    size = Tokenizer.load(base / "model").vocab_size
+    tokenizer = Tokenizer.train([" ".join(map(str, range(10_000)))], vocab_size=size)
+    assert tokenizer.vocab_size == size
+    export_model(folder, small(tokenizer), tokenizer)
+    return folder
+
+
+def test_policies_of_other_vocabularies_of_the_same_size_are_not_compared(tmp_path):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    run = RunDir.create(tmp_path / "run", kind="rlhf.grpo", config={"base": str(base)}, seed=0)
+    stranger(run.path / "model")
+    with pytest.raises(RunError, match="do not share a tokenizer"):
+        comparison_of(run.path, reward="builtins:len")
+
+
 def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, capsys):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 3, "eval_episodes": 2}
@@ -57,6 +76,9 @@ def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, ca
         assert main([*words, "--dtype", "float32", "--weights", held]) == 0
     assert main([*words, "--human"]) == 2
     assert "whose rewards judge it" in capsys.readouterr().err
+    words[3] = str(stranger(tmp_path / "stranger"))
+    assert main(words) == 2
+    assert "do not share a tokenizer" in capsys.readouterr().err
 
 
 def test_a_policy_is_measured_and_judged_as_it_was_sampled_in_training(tmp_path):
@@ -171,8 +193,13 @@ def test_a_comparison_counts_the_prompts_on_which_each_policy_writes_better(toke
     )
     first, second = small(tokenizer), small(tokenizer, 1)
     found = compare_policies(first, second, evaluator)
-    ours = [text.count("e") for text in evaluator.respond(first).texts]
-    theirs = [text.count("e") for text in evaluator.respond(second, draw=1).texts]
+
+    def counted(answers):
+        pairs = zip(answers.prompts, answers.responses, strict=True)
+        return [(prompt + response).count("e") for prompt, response in pairs]
+
+    ours = counted(evaluator.respond(first))
+    theirs = counted(evaluator.respond(second, draw=1))
     wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
     ties = sum(a == b for a, b in zip(ours, theirs, strict=True))
     assert 0 < wins + ties < len(prompts), "the case says nothing; take another seed"

@@ -34,8 +34,6 @@ def test_policies_are_compared_on_conversations_with_the_data_of_their_rows():
     answers = evaluator.respond(small_model(TOKENIZER, 1))
     talk = conversation_format(TOKENIZER)
     assert answers.generation.prompts == [talk.begin(TALK), talk.begin("the cat")]
-    assert answers.texts[0] == "the cat\n" + answers.responses[0]
-    assert answers.texts[1] == "the cat" + answers.responses[1]
 
 
 def test_votes_on_conversations_are_kept_as_preferences_between_them(tmp_path):
@@ -69,6 +67,7 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys,
         {"messages": TALK, "response": "sat"},
         {"prompt": "the cat", "response": " sat"},
         {"text": "the cat sat"},
+        {"prompt": TALK, "response": [answer]},
     ]
     file, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -84,12 +83,12 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys,
     found = json.loads(out.read_text())
     assert [{k: v for k, v in item.items() if k != "score"} for item in found] == rows
     scores = [item["score"] for item in found]
-    assert scores[0] == scores[1] != scores[2] == scores[3]
+    assert scores[4] == scores[0] == scores[1] != scores[2] == scores[3]
     wanted = RewardModel.load(folder)([[*TALK, answer], "the cat sat"])
-    assert scores[::2] == pytest.approx(wanted, abs=1e-3)
+    assert scores[:4:2] == pytest.approx(wanted, abs=1e-3)
     words = ["rlhf", "score", str(folder), "--texts", str(file), "--json", str(out)]
     said = capsys.readouterr().err
-    assert "4 texts" in said and "tokens/s" in said and "cut" not in said
+    assert "5 texts" in said and "tokens/s" in said and "cut" not in said
     assert main([*words, "--max-length", "6", "--truncate", "left"]) == 0
     assert "texts were cut to 6 tokens" in capsys.readouterr().err
     short = RewardModel.load(folder)

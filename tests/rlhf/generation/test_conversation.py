@@ -8,9 +8,9 @@ import pytest
 from playout.errors import CheckpointError, ConfigError, DataError
 from playout.rlhf.data.encoding import encode_demonstrations
 from playout.rlhf.data.records import Demonstration
+from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format, fit_prompt
 from playout.rlhf.generation.responses import encode_prompts
-from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from small_language import TURNS, chat_tokenizer
 

@@ -43,7 +43,7 @@ def test_the_compiled_step_of_a_few_rows_equals_that_of_torch(model, dtype, monk
     alone.allocate(16, 40)
     alone.compiled = True
     alone.prefill(ids, lengths)
-    alone.keep(torch.tensor([0]))
+    alone.arrange(torch.tensor([0]), lengths[:1], 1)
     for row, logits in zip(following, found[1][1:], strict=True):
         assert torch.equal(alone.step(row[:1])[0], logits[0])
 

@@ -36,7 +36,7 @@ def test_cached_steps_equal_the_whole_forward_pass(model):
         got = decoder.step(ids[rows, lengths + step])
         torch.testing.assert_close(got, whole[rows, lengths + step], atol=2e-5, rtol=1e-5)
         if step == 4:
-            decoder.keep(torch.tensor([2, 0]))
+            decoder.arrange(torch.tensor([2, 0]), lengths[[2, 0]] + 5, 2)
             rows, lengths = torch.tensor([2, 0]), lengths[torch.tensor([2, 0])]
 
 

@@ -50,7 +50,7 @@ def test_cached_decoding_equals_the_whole_pass_far_beyond_a_window(models, name,
     assert (found - whole[rows, lengths - 1]).abs().max() < 1e-4
     for step in range(59):
         if step == 30:
-            decoder.keep(torch.tensor([1, 0]))
+            decoder.arrange(torch.tensor([1, 0]), lengths.flip(0) + step, 2)
             rows, lengths = rows.flip(0), lengths.flip(0)
         found = decoder.step(IDS[rows, lengths + step])
         assert (found - whole[rows, lengths + step]).abs().max() < 1e-4

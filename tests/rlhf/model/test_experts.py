@@ -236,7 +236,7 @@ def test_the_router_stays_exact_where_experts_are_held_in_few_bits():
     assert (after - before).abs().median() < 0.03 * before.std()
 
 
-def test_adapters_stand_on_the_attention_alone():
+def test_adapters_stand_on_the_attention_alone_where_experts_are_not_named():
     model = loud()
     learned = add_adapters(model, LoRAConfig(rank=2))
     assert len(learned) == 2 * 2 * 2
@@ -244,7 +244,7 @@ def test_adapters_stand_on_the_attention_alone():
         "qkv_proj",
         "o_proj",
     }
-    with pytest.raises(ConfigError, match="experts take no adapters"):
+    with pytest.raises(ConfigError, match="name them experts"):
         add_adapters(loud(), LoRAConfig(rank=2, targets=("up_proj",)))
 
 
@@ -287,7 +287,7 @@ def test_the_compiled_step_of_a_mixture_equals_that_of_torch(dtype, experts, cou
     alone.allocate(3, 40)
     alone.compiled = True
     alone.prefill(ids, lengths)
-    alone.keep(torch.tensor([1]))
+    alone.arrange(torch.tensor([1]), lengths[1:2], 1)
     for row, logits in zip(following, found[1][1:], strict=True):
         assert torch.equal(alone.step(row[1:2])[0], logits[1])
 

@@ -1,7 +1,6 @@
 """int8 and NF4 in files: bit for bit, in bitsandbytes' layout, as ordinary bases and runs."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -258,7 +257,7 @@ def test_quantising_is_a_stage_whose_run_is_evaluated_exported_and_asked(
     assert "is quantised already" in capsys.readouterr().err
 
 
-def test_quantising_is_for_language_models(tmp_path, capsys):
-    game = Path(__file__).parents[2] / "fixtures" / "runs" / "tic_tac_toe"
-    assert main(["export", str(game), "--quantise", "int8", "--out", f"{tmp_path}/out"]) == 2
-    assert "--dtype int8" in capsys.readouterr().err
+def test_scales_of_each_batch_are_for_board_networks(pretrained, tmp_path, capsys):
+    line = ["export", str(pretrained), "--quantise", "dynamic", "--out", f"{tmp_path}/out"]
+    assert main(line) == 2
+    assert "of a language model int8, nf4" in capsys.readouterr().err

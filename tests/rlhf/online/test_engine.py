@@ -295,6 +295,21 @@ def test_the_other_episodes_go_on_where_some_fail(model, tokenizer):
     assert "has no content" in chat.error
 
 
+def test_environments_are_closed_whatever_ends_a_round(model, tokenizer):
+    closed = []
+
+    class Interrupted(Once):
+        def step(self, answer):
+            raise KeyboardInterrupt
+
+        def close(self):
+            closed.append(self)
+
+    with pytest.raises(KeyboardInterrupt):
+        play(model, tokenizer, Interrupted, 3, tasks=["a"] * 3)
+    assert len(closed) == 3
+
+
 def test_special_tokens_that_an_environment_spells_are_characters(model, tokenizer):
     spelled = "a film <|mask|> and"
     (own,) = play(model, tokenizer, Once, 1, tasks=[spelled])

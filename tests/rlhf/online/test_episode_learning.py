@@ -223,6 +223,13 @@ def test_groups_of_any_size_are_compared_by_mean_others_or_best():
             GRPOConfig(**bad)
 
 
+def test_a_baseline_of_the_others_is_scaled_by_the_deviation_of_the_group():
+    scores, groups = torch.tensor([1.0, 2.0, 6.0]), torch.zeros(3, dtype=torch.long)
+    one = grouped_advantages(scores, groups)
+    others = grouped_advantages(scores, groups, baseline="leave_one_out")
+    torch.testing.assert_close(others, 1.5 * one)
+
+
 def test_a_role_is_credited_with_its_own_rewards_alone():
     parts = [([1, 2], [3]), ([4], [5, 6]), ([7], [8])]
     game = made(

@@ -1,5 +1,6 @@
 """Training on episodes to the end: toy tasks, failing environments, a kill inside an episode."""
 
+import itertools
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from playout.errors import DataError, SharedFault
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.evaluation.samples import read_samples
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
@@ -150,6 +152,33 @@ def test_failures_stop_the_run_or_are_left_out_and_written_down(tokenizer, memor
     assert "a bad day" in (memory_path / "failures" / "000000.txt").read_text()
 
 
+def test_failures_of_episodes_that_are_sampled_anew_stop_the_run_or_are_written_down(
+    tokenizer, memory_path
+):
+    def trainer(on_failure):
+        begun = itertools.count()
+
+        class Tired(Silent):
+            def reset(self, task, seed):
+                if next(begun) >= 32:
+                    raise RuntimeError("tired")
+                return "start"
+
+        return GRPOTrainer(
+            *(letters_only(tokenizer), tokenizer, [], None),
+            GRPOConfig(group=4, on_failure=on_failure, resample=1, **SHORT),
+            seed=0,
+            environment=own_environment(Tired),
+            folder=memory_path,
+        )
+
+    with pytest.raises(SharedFault, match="tired"):
+        trainer("stop").update()
+    found = trainer("skip").update()
+    assert found["env/failures"] == 32 and found["env/turns"] == 1
+    assert (memory_path / "failures" / "000000.txt").read_text().count("tired") == 32
+
+
 def often_none(answers):
     """No number for c, an error for d."""
     if "d" in answers:
@@ -203,6 +232,32 @@ def test_evaluations_leave_out_what_a_reward_function_fails_on(tokenizer):
             kind(*told, **options).measure(model, reference)
         found = kind(*told, on_failure="skip", **options).measure(model, reference)
         assert 0 < found["reward"] < 1 and found["reward_std"] > 0
+
+
+class Pair(Silent):
+    """Two who answer once each."""
+
+    def reset(self, task, seed):
+        self.turn = 0
+        return "start"
+
+    def step(self, answer):
+        self.turn += 1
+        return " then", {"a": 0.5, "b": 0.5}, self.turn == 2
+
+    def role(self):
+        return "ab"[self.turn % 2]
+
+
+def test_of_several_roles_what_is_measured_is_of_whole_episodes(tokenizer, tmp_path):
+    model = letters_only(tokenizer)
+    other = Transformer(model.config, seed=0)  # to which all tokens are about as likely
+    limits = EpisodeLimits(max_new_tokens=1)
+    evaluator = EpisodeEvaluator(tokenizer, own_environment(Pair), 8, limits)
+    found = evaluator.measure(model, Reference(other), folder=tmp_path)
+    (shown,) = read_samples(tmp_path).values()
+    assert found["kl"] == pytest.approx(sum(row["kl"] for row in shown) / 8, rel=1e-3)
+    assert found["kl"] > 2 and found["length"] == 2
 
 
 SCRIPT = """

@@ -8,7 +8,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import GRPOConfig
 from playout.rlhf.online.episodes import score_episodes
-from playout.rlhf.online.grpo import GRPOTrainer, group_advantages
+from playout.rlhf.online.grpo import GRPOTrainer, _spread, group_advantages
 
 
 def test_advantages_are_relative_to_the_group():
@@ -110,6 +110,12 @@ def test_a_group_whose_answers_differ_in_their_end_alone_teaches(penalty, alike)
     found.groups = torch.arange(8) // 4
     trainer.collect = lambda number: found
     assert trainer.update()["frac_reward_zero_std"] == len(alike) / 2
+
+
+def test_a_group_of_equal_scores_of_any_size_has_no_spread():
+    scores = torch.rand(200, generator=torch.Generator().manual_seed(0)).repeat_interleave(7)
+    found = _spread(scores, torch.arange(200).repeat_interleave(7))
+    assert found["frac_reward_zero_std"] == 1 and found["reward_std"] < 1e-6
 
 
 def test_groups_must_divide_the_batch():

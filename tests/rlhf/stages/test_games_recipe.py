@@ -256,6 +256,11 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
     assert steps(10.0, sft=(file, 64))["sft"] == half
     assert steps(20.0, sft=(file, 128))["sft"] == half
     assert steps(20.0, taken=600.0, sft=(file, 64))["sft"] == half
+    # Whole games stand behind all else, and count as well.
+    game = json.dumps({"turns": ["the film", " is"] * 40}) + "\n"
+    file.write_text(10 * file.read_text() + 1000 * game)
+    assert steps(20.0, sft=(file, 64))["sft"] < alone["sft"] / 5
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:100]))
     # Tactics are shown once, or take their share where there are too many of them.
     both = steps(20.0, sft=(file, 64), tactics=(file, 64))
     assert both == {"tactics": 2, "sft": alone["sft"] - 2}

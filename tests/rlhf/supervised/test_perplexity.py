@@ -97,6 +97,15 @@ def test_of_a_long_text_every_token_is_scored_once_with_what_its_window_holds(
     assert found.logprobs == pytest.approx(wanted, abs=1e-4)
 
 
+def test_an_answer_behind_a_long_prompt_has_as_much_before_it_as_the_stride_leaves(model):
+    prompt, answer = "the cat sat and the dog " * 5, " the cat sat and the dog"
+    read, said = TOKENIZER.encode(prompt), TOKENIZER.encode(answer)
+    assert len(read) > 16 and len(said) > 4
+    found = of(model, prompt, answer, length=16, stride=4)
+    wanted = by_hand(model, read[-12:], said[:4])
+    assert found.tokens == said and found.logprobs[:4] == pytest.approx(wanted, abs=1e-4)
+
+
 def test_nothing_to_score_and_windows_that_mean_nothing_are_said(model):
     with pytest.raises(DataError, match="it is empty"):
         of(model, "")
@@ -145,6 +154,7 @@ def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model,
         {"messages": TALK[:2]},
         {"prompt": "the cat", "response": " sat"},
         {"instruction": "the", "input": "cat", "output": "sat"},
+        {"prompt": TALK[:1], "response": TALK[1:2]},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["rlhf", "perplexity", str(folder), "--texts", str(file), "--json", str(out)]
@@ -154,6 +164,7 @@ def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model,
     assert main([*words, "--chat"]) == 0
     asked = json.loads(out.read_text())["texts"]
     assert asked[0]["loss"] == asked[1]["loss"] == plain[0]["loss"] != plain[1]["loss"]
+    assert asked[3]["loss"] == plain[3]["loss"] == plain[0]["loss"]
     assert asked[2]["bytes"] == asked[0]["bytes"] == 3 and asked[2]["input"] == "cat"
     words[2] = str(Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain")
     capsys.readouterr()

@@ -1,9 +1,10 @@
 """`Actor`: plays with the newest network of a run and publishes what it has played.
 
 Between two bursts of some seconds it looks for a newer network, for how many files nobody has read,
-and whether it has done enough. Games in play live in memory alone: an actor that is killed loses
-them, and nothing that was published. Any number of actors need to know nothing of one another.
-Left out: files (game_file.py, folder.py) and what is learned from them (trainer.py).
+and whether it has done enough. Where the run learns several games (`also`), bursts are theirs by
+turns, and a file holds games of one. Games in play live in memory alone: an actor that is killed
+loses them, and nothing that was published. Any number of actors need to know nothing of one
+another. Left out: files (game_file.py, folder.py) and what is learned from them (trainer.py).
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from playout.agents.alphazero.selfplay.actors.game_file import (
     settings_digest,
 )
 from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, Published
-from playout.agents.alphazero.variants import Variant
+from playout.agents.alphazero.variants import (
+    Variant,
+    also_games,
+    final_lessons,
+    game_texts,
+    turn,
+)
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.devices import resolve_dtype
 from playout.agents.runs.directory import RunDir
@@ -118,15 +125,6 @@ def config_here(
     )
 
 
-def must_be_one_game(config: AlphaZeroConfig) -> None:
-    """Raises ConfigError for a run that learns several games at once."""
-    if config.also:
-        raise ConfigError(
-            "actors play one game, and this run learns others besides (--also): play and learn "
-            "those in one process"
-        )
-
-
 class Actor:
     """One process of self-play for a run.
 
@@ -153,10 +151,9 @@ class Actor:
         dtype: str = "auto",
         say: Callable[[str], None] = print,
     ) -> None:
-        must_be_one_game(config)
         self.run, self.folder, self.game, self.settings = run, folder, game, settings
         self.device, self.say = device, say
-        self.game_text = config.game
+        self.texts, self.games = game_texts(config), [game, *also_games(config, game)]
         self.config = config_here(config, settings, game, device, dtype)
         self.id = secrets.token_hex(8)
         self.seed = secrets.randbits(62)
@@ -164,19 +161,18 @@ class Actor:
         self.stopping = False  # set from outside: what is being played is given up
         self.published = self.files = 0  # games and files
         self.evaluations, self.busy_seconds = 0, 0.0
-        learner = config.learner
-        planes = learner.target_weight > 0 and game.target_planes > 0
-        scores = learner.score_weight > 0 and game.has_score
-        self._keep_finals = bool(planes or scores)
+        self._keep_finals = any(final_lessons(config, game))
         digest = settings_digest(
             {"selfplay": to_dict(self.config.selfplay), "dtype": self.config.infer_dtype}
         )
         self._settings = digest
-        self._variant: Variant | None = None
+        self._variants: list[Variant] = []  # none before there is a network
         self._network: Published | None = None
         self._plan: NetworkPlan | None = None
-        self._waiting: list[Examples] = []  # finished games that are in no file yet
-        self._counts = Counts()
+        # Of each of the run's games what is finished and in no file yet.
+        self._waiting: list[list[Examples]] = [[] for _ in self.games]
+        self._counts = [Counts() for _ in self.games]
+        self._bursts = 0
         play = self.config.selfplay
         self._quota = 4.0 * play.num_groups * play.num_trees  # evaluations of the next burst
         self._begun = self._reported = time.monotonic()
@@ -214,9 +210,14 @@ class Actor:
         self._burst()
         self.report()
 
+    @property
+    def waiting_games(self) -> int:
+        """Games that are finished and in no file yet."""
+        return sum(counts.games for counts in self._counts)
+
     def _enough(self) -> bool:
         settings = self.settings
-        finished = self._counts.games + self.published
+        finished = self.waiting_games + self.published
         if settings.games is not None and finished >= settings.games:
             return True
         if settings.minutes is not None and time.monotonic() - self._begun >= 60 * settings.minutes:
@@ -239,30 +240,35 @@ class Actor:
         plan = plans[max(i for i, one in enumerate(plans) if found.done >= one.plays_from)]
         same = earlier is not None and earlier.net.config == found.net.config and plan == self._plan
         self._plan = plan
-        if self._variant is None:
-            self._variant = Variant(
-                self.game,
-                self.config,
-                index=0,
-                net=found.net,
-                plan=plan,
-                seed=self.seed,
-                device=self.device,
-                keep_finals=self._keep_finals,
-                must_stop=lambda: self.stopping,
-            )
-        elif not same:
-            self._variant.assign(found.net, plan)
-        self._variant.refresh(found.net, found.step)
+        if not self._variants:
+            self._variants = [
+                Variant(
+                    one,
+                    self.config,
+                    index=index,
+                    net=found.net,
+                    plan=plan,
+                    seed=self.seed,
+                    device=self.device,
+                    keep_finals=self._keep_finals,
+                    must_stop=lambda: self.stopping,
+                )
+                for index, one in enumerate(self.games)
+            ]
+        for variant in self._variants:
+            if earlier is not None and not same:
+                variant.assign(found.net, plan)
+            variant.refresh(found.net, found.step)
 
     def _burst(self) -> None:
-        """Some seconds of self-play; a file, if enough games are finished."""
-        assert self._variant is not None
+        """Some seconds of self-play, of one game; a file, if enough of its games are finished."""
         wanted, settings = None, self.settings
         if settings.games is not None:
-            wanted = max(1, settings.games - self.published - self._counts.games)
+            wanted = max(1, settings.games - self.published - self.waiting_games)
+        index = turn(self._bursts, self.config.also_share, len(self.games) - 1)
+        self._bursts += 1
         begun = time.monotonic()
-        examples, counts = self._variant.selfplay.play(round(self._quota), games=wanted)
+        examples, counts = self._variants[index].selfplay.play(round(self._quota), games=wanted)
         taken = max(time.monotonic() - begun, 1e-6)
         self.busy_seconds += taken
         self.evaluations += counts.evaluations
@@ -270,37 +276,44 @@ class Actor:
         play = self.config.selfplay
         self._quota = max(play.num_groups * play.num_trees, self._quota * factor)
         if len(examples):
-            self._waiting.append(examples)
-        self._counts.add(counts)
-        if self._counts.games >= settings.games_per_file:
-            self._publish()
+            self._waiting[index].append(examples)
+        self._counts[index].add(counts)
+        if self._counts[index].games >= settings.games_per_file:
+            self._publish_of(index)
 
     def _publish(self) -> None:
-        """Writes the games that are finished, if there are any: into one file, if they fit.
+        """Writes the games that are finished, if there are any."""
+        for index in range(len(self.games)):
+            self._publish_of(index)
+
+    def _publish_of(self, index: int) -> None:
+        """The same of one of the run's games: into one file, if they fit.
 
         A signal that comes meanwhile acts afterwards: between the file and the note of it here, the
         same games would be published again.
         """
-        most = most_positions(self.game)
-        while self._waiting and self._network is not None:
-            waiting = Examples.concatenate(self._waiting)
+        game = self.games[index]
+        most = most_positions(game)
+        while self._waiting[index] and self._network is not None:
+            waiting = Examples.concatenate(self._waiting[index])
             examples, rest = waiting[:most], waiting[most:]
             header = Header(
                 run=self.run.id,
-                game=self.game_text,
+                game=self.texts[index],
                 step=self._network.step,
                 settings=self._settings,
                 actor=self.id,
                 number=self.files,
                 positions=len(examples),
-                counts=self._counts,  # of several files the first tells of all games
+                counts=self._counts[index],  # of several files the first tells of all games
             )
-            pieces = encode(header, self.game, examples)
+            pieces = encode(header, game, examples)
             with deferred_signals():
                 self.folder.publish(header.name, pieces)
                 self.files += 1
-                self.published += self._counts.games
-                self._waiting, self._counts = [rest] if len(rest) else [], Counts()
+                self.published += header.counts.games
+                self._waiting[index] = [rest] if len(rest) else []
+                self._counts[index] = Counts()
 
     def report(self, *, last: bool = False) -> None:
         """Says now and then, or at the `last`, what was done."""

@@ -57,13 +57,9 @@ class GamesFolder:
 
     def _claim(self, stamp: dict[str, Any]) -> None:
         """Stamps the folder, or finds the stamp of the same run."""
-        target = self.path / STAMP
-        if not target.exists() and not target.is_symlink():
-            others = [one for one in os.listdir(self.path) if not _may_be_in_a_new_folder(one)]
-            if others:
-                raise ConfigError(
-                    f"{self.path} holds other things ({min(others)}): games need a new folder"
-                )
+        if not _is_stamped(self.path):
+            _must_be_new(self.path)
+            target = self.path / STAMP
             aside = self.path / f"{STAMP}.{secrets.token_hex(8)}.tmp"
             durable_io.write_new(aside, [durable_io.encode_json(durable_io.seal(stamp))])
             try:
@@ -76,14 +72,7 @@ class GamesFolder:
             finally:
                 durable_io.remove(aside)
             durable_io.fsync_folder(self.path)
-        try:
-            found = durable_io.check_seal(durable_io.read_json(target), target, FORMAT)
-        except CheckpointError as error:
-            raise ConfigError(f"{error}; games need a new folder") from None
-        if found.get("run") != stamp["run"]:
-            raise ConfigError(
-                f"{self.path} takes the games of {found.get('where')}; choose another folder"
-            )
+        _must_be_stamped_by(self.path, stamp["run"])
 
     def publish(self, name: str, pieces: Iterable[Any]) -> None:
         """Makes a file appear, whole and durable.
@@ -194,6 +183,44 @@ class GamesFolder:
                 path = self.path / one
                 if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
+
+
+def check_folder(path: Path, *, run: str) -> None:
+    """Refuses a folder as `GamesFolder` would, and makes and stamps none.
+
+    Raises:
+        ConfigError: it belongs to another run, or holds something else.
+    """
+    try:
+        if _is_stamped(path):
+            _must_be_stamped_by(path, run)
+        elif path.exists():
+            _must_be_new(path)
+    except OSError as error:
+        raise RunError(f"cannot use {path}: {durable_io.describe(error)}") from error
+
+
+def _is_stamped(path: Path) -> bool:
+    """Whether a folder has a stamp, of whatever run."""
+    return (path / STAMP).exists() or (path / STAMP).is_symlink()
+
+
+def _must_be_new(path: Path) -> None:
+    """Raises ConfigError where a folder without a stamp holds what is no game's."""
+    others = [one for one in os.listdir(path) if not _may_be_in_a_new_folder(one)]
+    if others:
+        raise ConfigError(f"{path} holds other things ({min(others)}): games need a new folder")
+
+
+def _must_be_stamped_by(path: Path, run: str) -> None:
+    """Raises ConfigError where a stamp is another run's, or none."""
+    target = path / STAMP
+    try:
+        found = durable_io.check_seal(durable_io.read_json(target), target, FORMAT)
+    except CheckpointError as error:
+        raise ConfigError(f"{error}; games need a new folder") from None
+    if found.get("run") != run:
+        raise ConfigError(f"{path} takes the games of {found.get('where')}; choose another folder")
 
 
 def _may_be_in_a_new_folder(name: str) -> bool:

@@ -97,15 +97,14 @@ def encode(header: Header, game: NativeGame, examples: Examples) -> list[Any]:
 
 
 def read(
-    path: Path, game: NativeGame, *, run: str, text: str, finals: bool = False
+    path: Path, games: Mapping[str, NativeGame], *, run: str, finals: bool = False
 ) -> tuple[Header, Examples]:
     """A file's header and its examples, with states and moves.
 
     Args:
         path: the file.
-        game: whose games they have to be.
+        games: of which they have to be one, by the text under which the run stores it.
         run: the identity of the run that learns; games of another run's network are not taken.
-        text: how that run stores the game.
         finals: whether the run learns from how games end.
 
     Raises:
@@ -114,13 +113,13 @@ def read(
             now, and perhaps later.
     """
     try:
-        return _read(path, game, run=run, text=text, finals=finals)
+        return _read(path, games, run=run, finals=finals)
     except MemoryError:
         raise DataError("it takes more memory than there is") from None
 
 
 def _read(
-    path: Path, game: NativeGame, *, run: str, text: str, finals: bool
+    path: Path, games: Mapping[str, NativeGame], *, run: str, finals: bool
 ) -> tuple[Header, Examples]:
     """The same, where there is memory enough."""
     try:
@@ -138,8 +137,9 @@ def _read(
         raise DataError(f"it was renamed: it says that it is {header.name}")
     if header.run != run:
         raise DataError("a network of another run has played its games")
-    if header.game != text:
-        raise DataError(f"its games are of {header.game[:80]}, not of {text}")
+    game = games.get(header.game)
+    if game is None:
+        raise DataError(f"its games are of {header.game[:80]}, not of {' or '.join(games)}")
     if header.positions > (most := most_positions(game)):
         raise DataError(f"it says that it holds {header.positions} positions, more than {most}")
     body = data[end + 1 :]

@@ -33,8 +33,7 @@ class GamesReader:
     Args:
         folder: where they appear.
         run: the run, whose networks have to have played.
-        game: what it learns ...
-        text: ... as the run stores it.
+        games: what it learns, by the texts under which it stores them.
         finals: whether it learns from how games end.
         stale_after: games are left out whose network is more than so many updates older than the
             newest one that is saved; 0: none are.
@@ -49,15 +48,14 @@ class GamesReader:
         self,
         folder: GamesFolder,
         run: RunDir,
-        game: NativeGame,
+        games: Mapping[str, NativeGame],
         *,
-        text: str,
         finals: bool,
         stale_after: int,
         say: Callable[[str], None] = to_people,
     ) -> None:
-        self.folder, self.run, self.game, self.say = folder, run, game, say
-        self._text, self._finals, self._stale_after = text, finals, stale_after
+        self.folder, self.run, self.games, self.say = folder, run, games, say
+        self._finals, self._stale_after = finals, stale_after
         self.stale = Counts()
         self.files = {"learned": 0, "stale": 0, "aside": 0}
         self._consumed: dict[str, int] = {}  # -> the checkpoint from which on it is known
@@ -80,11 +78,11 @@ class GamesReader:
             files = counted(len(again), "file")
             self.say(f"note: {files} of games will be read again, from the checkpoint on")
 
-    def take(self, room: Callable[[int], bool], update: int) -> tuple[Header, Examples] | None:
+    def take(self, room: Callable[[Header], bool], update: int) -> tuple[Header, Examples] | None:
         """The next file that is not stale; None where there is none, or no room for it.
 
         Args:
-            room: whether so many positions may be taken.
+            room: whether the positions of a file may be taken.
             update: of the learner, under way; the next checkpoint will know of it.
         """
         newest: int | None = None
@@ -92,7 +90,7 @@ class GamesReader:
             name, header, examples = found
             newest = self._saved() if newest is None else newest
             stale = 0 < self._stale_after < newest - header.step
-            if not stale and not room(len(examples)):
+            if not stale and not room(header):
                 self._held = found
                 return None
             self._held = None
@@ -114,7 +112,7 @@ class GamesReader:
                 continue
             path = self.folder.path / name
             try:
-                found = read(path, self.game, run=self.run.id, text=self._text, finals=self._finals)
+                found = read(path, self.games, run=self.run.id, finals=self._finals)
                 return name, *found
             except DataError as error:
                 self.folder.set_aside(name)

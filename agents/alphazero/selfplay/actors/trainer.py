@@ -2,7 +2,8 @@
 
 An update waits until there are turns enough (turns.py) for its gradient steps, reading files as
 they appear, and then makes all of them. It reads no further ahead than it learns, so that files
-lie unread while actors are faster, and these pause. Left out: playing (actor.py) and what becomes
+lie unread while actors are faster, and these pause. Of several games (`also`) each has turns of its
+own. Left out: playing (actor.py) and what becomes
 of files (reader.py).
 """
 
@@ -24,12 +25,12 @@ from playout.agents.alphazero.budget.corrector import (
 )
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.selfplay import Counts
-from playout.agents.alphazero.selfplay.actors.actor import must_be_one_game
-from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+from playout.agents.alphazero.selfplay.actors.folder import GamesFolder, check_folder
+from playout.agents.alphazero.selfplay.actors.game_file import Header
 from playout.agents.alphazero.selfplay.actors.reader import GamesReader, to_people
 from playout.agents.alphazero.selfplay.actors.turns import DealtReplay
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
-from playout.agents.alphazero.variants import count_together
+from playout.agents.alphazero.variants import Variant, count_together, game_texts
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import sha256
@@ -45,6 +46,22 @@ POLL_SECONDS = 0.25
 PATIENCE = 20.0  # seconds without games until people are told, and again after ever longer
 _RECENT = 20  # updates that say how long one takes by now
 _STORED_SHARE = 0.1  # a plan that has changed by more is written into the run
+
+
+def check_actors(config: AlphaZeroConfig, run: RunDir) -> None:
+    """Refuses a run that cannot learn from actors' games, before anything is measured or made.
+
+    Raises:
+        ConfigError: it has several processes, or its folder is another run's or something else's.
+    """
+    if not config.games_from:
+        return
+    if ranks.world() > 1:
+        raise ConfigError(
+            "a learner of actors' games (--games-from) is one process: start it without "
+            "torchrun, and as many actors as there are cores or cards"
+        )
+    check_folder(Path(config.games_from), run=run.id)
 
 
 class FolderTrainer(AlphaZeroTrainer):
@@ -71,27 +88,26 @@ class FolderTrainer(AlphaZeroTrainer):
         init: Callable[[BoardNetwork], Collection[str]] | None = None,
         say: Callable[[str], None] = to_people,
     ) -> None:
-        must_be_one_game(config)
-        if ranks.world() > 1:
-            raise ConfigError(
-                "a learner of actors' games (--games-from) is one process: start it without "
-                "torchrun, and as many actors as there are cores or cards"
-            )
+        check_actors(config, run)
         folder = GamesFolder(Path(config.games_from), run=run.id, where=run.path)
         # It plays no game itself, and needs no room for trees.
         idle = replace(config.selfplay, num_groups=1, num_trees=1)
         alone = replace(config, selfplay=idle, overlap=False)
         super().__init__(alone, seed=seed, device=device, game=game, init=init)
+        self._rated.threads = config.selfplay.num_groups  # a rating has all cores all the same
         self.config = replace(
             self.config, selfplay=config.selfplay, games_from=os.path.abspath(config.games_from)
         )
-        self.dealt = DealtReplay(self.replay, reuse=config.reuse)
-        self.replay = self.variants[0].replay = self.dealt
+        self.dealt = [DealtReplay(one.replay, reuse=config.reuse) for one in self.variants]
+        for variant, dealt in zip(self.variants, self.dealt, strict=True):
+            variant.replay = dealt
+        self.replay = self.dealt[0]
+        self._texts = game_texts(config)
+        games = [variant.game for variant in self.variants]
         self.reader = GamesReader(
             folder,
             run,
-            self.game,
-            text=config.game,
+            dict(zip(self._texts, games, strict=True)),
             finals=self.recorded.keep_finals,
             stale_after=config.stale_after,
             say=say,
@@ -109,7 +125,7 @@ class FolderTrainer(AlphaZeroTrainer):
         begun = time.perf_counter()
         self._ages = []
         self._refresh()
-        counts, examples = self._fill()
+        brought = self._fill()
         count_together(self.variants)
         waited = time.perf_counter() - begun
         learned = self._learn()
@@ -119,7 +135,11 @@ class FolderTrainer(AlphaZeroTrainer):
         if self._over():
             self.plan = [(0, self.updates)]
         self.reader.clear_up()
-        metrics = counts.metrics(examples) if counts.games else {}
+        metrics = dict[str, float]()
+        for index, (counts, examples) in enumerate(brought):
+            if counts.games:
+                of_game = counts.metrics(examples)
+                metrics |= {f"also/{index}/{k}" if index else k: v for k, v in of_game.items()}
         if self._ages:
             metrics["actors/network_age"] = sum(self._ages) / len(self._ages)
         return {
@@ -130,7 +150,7 @@ class FolderTrainer(AlphaZeroTrainer):
             "actors/files": float(self.reader.files["learned"]),
             "actors/stale_games": float(self.reader.stale.games),
             "actors/set_aside": float(self.reader.files["aside"]),
-            "actors/turns": float(self.dealt.turns),
+            "actors/turns": float(self._turns),
             "actors/unread": float(len(self.reader.folder.unread())),
             **learned,
             "time/selfplay_s": waited,
@@ -141,24 +161,31 @@ class FolderTrainer(AlphaZeroTrainer):
         """Whether a run that is planned in minutes has used them up."""
         return self._expected_end is not None and time.perf_counter() >= self._expected_end
 
-    def _fill(self) -> tuple[Counts, int]:
-        """Reads files until there are turns enough for an update; what came of them."""
+    def _fill(self) -> list[tuple[Counts, int]]:
+        """Reads files until there are turns enough for an update.
+
+        Returns:
+            What came of them, of each game: counts, and how many positions.
+        """
         self.reader.begin()
-        counts, examples, quiet, patience = Counts(), 0, time.monotonic(), PATIENCE
+        brought = [(Counts(), 0) for _ in self.dealt]
+        quiet, patience = time.monotonic(), PATIENCE
         while True:
             while self._wants_more:
                 found = self.reader.take(self._room, self.updates)
                 if found is None:
                     break
                 header, positions = found
-                self.dealt.add_spread(positions, self._spread)
+                index = self._texts.index(header.game)
+                self.dealt[index].add_spread(positions, self._spread(self.dealt[index]))
                 self.totals.add(header.counts)
+                counts, examples = brought[index]
                 counts.add(header.counts)
-                examples += len(positions)
+                brought[index] = counts, examples + len(positions)
                 self._ages.append(max(0, self.updates - header.step))
                 quiet, patience = time.monotonic(), PATIENCE
             if self._enough() or self._over():
-                return counts, examples
+                return brought
             if self._stop_at is not None:
                 raise StoppedError("training was asked to stop while it waited for games")
             silence = time.monotonic() - quiet
@@ -181,10 +208,19 @@ class FolderTrainer(AlphaZeroTrainer):
         return min(self.config.warmup_positions, self.config.replay_capacity)
 
     @property
-    def _spread(self) -> int:
+    def _turns(self) -> int:
+        """Turns to come, of all games."""
+        return sum(dealt.turns for dealt in self.dealt)
+
+    @property
+    def _added(self) -> int:
+        """Positions that have come, of all games."""
+        return sum(dealt.num_added for dealt in self.dealt)
+
+    def _spread(self, dealt: DealtReplay) -> int:
         """Over so many of the positions that follow it a position's turns are spread."""
         config = self.config
-        wanted = max(config.min_window, int(config.window * self.dealt.num_added))
+        wanted = max(config.min_window, int(config.window * dealt.num_added))
         return max(1, min(wanted, config.replay_capacity // 2))
 
     @property
@@ -196,38 +232,49 @@ class FolderTrainer(AlphaZeroTrainer):
     @property
     def _most_turns(self) -> int:
         """Turns up to which files are read: those of a window, half of which lie behind."""
-        return max(self._least_turns, self.config.reuse * self._spread // 2)
+        spread = sum(self._spread(dealt) for dealt in self.dealt if dealt.num_added)
+        return max(self._least_turns, self.config.reuse * spread // 2)
 
     @property
     def _wants_more(self) -> bool:
         """Whether files are read at all."""
-        few = self.dealt.turns < self._most_turns or self.dealt.num_added < self._warm
-        return few and not self._all_there
+        few = self._turns < self._most_turns or self._added < self._warm
+        return (few or not self._ready()) and not self._all_there
 
     @property
     def _all_there(self) -> bool:
         """Whether a run that counts games has as many as it asks for."""
         return self.config.games is not None and self.totals.games >= self.config.games
 
-    def _room(self, count: int) -> bool:
-        """Whether so many positions may be taken; where nothing can be learned, always."""
-        return self.dealt.has_room(count) or not self._ready()
+    def _room(self, header: Header) -> bool:
+        """Whether a file's positions may be taken; where nothing can be learned, always."""
+        dealt = self.dealt[self._texts.index(header.game)]
+        return dealt.has_room(header.positions) or not self._fills_batch(dealt)
 
     def _enough(self) -> bool:
         """Whether an update can begin."""
         if self._all_there:
             return True
-        if self.reader.holds or not self.dealt.has_room(1):  # nothing is read before a step
+        full = any(not dealt.has_room(1) for dealt in self.dealt if self._fills_batch(dealt))
+        if self.reader.holds or full:  # nothing is read before a step
             return self._ready()
-        return self.dealt.num_added >= self._warm and self.dealt.turns >= self._least_turns
+        return self._added >= self._warm and self._turns >= self._least_turns and self._ready()
 
     def _steps(self, planned: int) -> int:
         """The gradient steps of an update: those planned, or what there are turns for."""
-        return min(planned, self.dealt.turns // self._batch_size)
+        return min(planned, sum(dealt.turns // self._batch_size for dealt in self.dealt))
 
     def _ready(self) -> bool:
-        """Whether there are turns for a gradient step."""
-        return self.dealt.turns >= self._batch_size
+        """Whether there are turns for a gradient step, all of one game."""
+        return any(map(self._fills_batch, self.dealt))
+
+    def _fills_batch(self, dealt: DealtReplay) -> bool:
+        return dealt.turns >= self._batch_size
+
+    def _drawn_from(self, size: int) -> Variant:
+        """The game of the next batch: that with most turns to come, as actors have played."""
+        turns = [dealt.turns for dealt in self.dealt]
+        return self.variants[turns.index(max(turns))]
 
     def state_dict(self) -> dict[str, Any]:
         """As of any trainer, with what is known of files."""

@@ -39,11 +39,6 @@ class DealtReplay(ReplayBuffer):
         self._dealt = 0  # of them, from the front
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays, unused room included."""
-        return self.inner.nbytes + self._keys.nbytes + self._numbers.nbytes
-
-    @property
     def turns(self) -> int:
         """Turns to come."""
         return len(self._keys) - self._dealt

@@ -103,7 +103,7 @@ def is_bigbench(path: Path) -> bool:
     return to_text(read_bytes(path), str(path)).lstrip().startswith("{")
 
 
-def read_bigbench(path: Path, *, name: str = "") -> Suite:
+def read_bigbench(path: Path) -> Suite:
     """A task of BIG-bench in JSON: examples with target_scores, or with targets to be written.
 
     Raises:
@@ -145,7 +145,7 @@ def read_bigbench(path: Path, *, name: str = "") -> Suite:
     if len({type(item) for item in items}) > 1:
         raise DataError(f"{path}: some examples offer choices and others want a text")
     return Suite(
-        name=name or str(task.get("name") or path.stem),
+        name=str(task.get("name") or path.stem),
         items=tuple(items),
         headers={"": str(task.get("task_prefix", ""))},
         between=str(task.get("few_shot_example_separator", "\n")),
@@ -172,7 +172,7 @@ def _score(value: object, where: str) -> float:
 # Rows
 
 
-def read_suite(source: str | Path, *, name: str = "") -> Suite:
+def read_suite(source: str | Path) -> Suite:
     """Rows of a file, a folder or `hub:NAME[:split]`, of whatever kind their fields show.
 
     `question, choices, answer` (MMLU; the answer a number or a letter); `question` with `choices`
@@ -189,7 +189,7 @@ def read_suite(source: str | Path, *, name: str = "") -> Suite:
         items.append(_item(row, where))
         if type(items[-1]) is not type(items[0]):
             raise DataError(f"{where}: the rows before it are of another kind")
-    called = name or Path(str(source).removeprefix("hub:")).stem
+    called = Path(str(source).removeprefix("hub:")).stem
     if not items:
         raise DataError(f"{name_of(source)} holds no questions")
     return Suite(name=called, items=tuple(items), by_length=_by_length(items))

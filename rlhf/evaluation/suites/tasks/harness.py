@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
-from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.evaluation.statistics import ratio_interval
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.supervised.perplexity import BATCH_TOKENS, as_scored, likelihoods
+from playout.rlhf.supervised.perplexity import as_scored, likelihoods
 
 __all__ = ["Harnessed", "run_task"]
 
@@ -69,11 +69,8 @@ class _Model:
             ids, start = scored.rows[0]
             cut = max(0, len(ids) - longest)
             rows.append((ids[cut:], max(1, start - cut)))
-        order = sorted(range(len(rows)), key=lambda n: len(rows[n][0]))
         found: dict[int, tuple[float, bool]] = {}
-        while order:
-            count = max(1, min(len(order), BATCH_TOKENS // len(rows[order[-1]][0])))
-            now, order = order[-count:], order[:-count]
+        for now in by_tokens([len(ids) for ids, _ in rows]):
             found |= dict(zip(now, self._scores([rows[n] for n in now]), strict=True))
         return [found[n] for n in range(len(rows))]
 

@@ -18,9 +18,10 @@ from playout.agents.alphazero.evaluation.solved import choosing_positions
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.rating.openings import half_of, random_openings
-from playout.agents.rating.positions import canonical_hashes, load_scored_positions
+from playout.agents.rating.positions import load_scored_positions
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import StoppedError
+from playout.mcts.exact.positions import canonical_hashes
 from rating_games import Climb, Nim, Stairs, Thirds
 
 SMALL = EvaluationSettings(simulations=4, games=12, positions=20, max_anchor=20)
@@ -73,6 +74,14 @@ def test_a_better_network_is_chosen_and_a_worse_one_is_not():
     assert second[BEST_METRIC] > first[BEST_METRIC]
     assert third[BEST_METRIC] < second[BEST_METRIC]
     assert evaluation.ladder.best == "network 2"
+
+
+def test_a_network_that_loses_all_that_was_won_is_not_the_best(monkeypatch):
+    evaluation = Evaluation(playout.game(Stairs()), SMALL, seed=1)
+    returns = iter([np.ones(12), np.zeros(12), np.ones(12)])
+    monkeypatch.setattr(evaluation, "_play_alone", lambda *given: next(returns))
+    solved, failed, again = (measured(evaluation, seed)[BEST_METRIC] for seed in (1, 2, 3))
+    assert failed < solved < again
 
 
 @pytest.mark.parametrize("rules", [Nim, Stairs])
@@ -160,4 +169,5 @@ def test_an_evaluation_costs_no_more_than_it_says():
     evaluation.measure(evaluator, net)
     before = evaluator.num_evaluations
     evaluation.measure(evaluator, net)
-    assert 0 < evaluator.num_evaluations - before <= 1.5 * evaluation.cost().evaluations
+    cost = evaluation_cost(game, SMALL)
+    assert 0 < evaluator.num_evaluations - before <= 1.5 * cost.evaluations

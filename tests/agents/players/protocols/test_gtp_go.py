@@ -1,9 +1,13 @@
 """GTP on Go boards: handicap, scores, colours that move twice, komi and sizes."""
 
+import numpy as np
 import playout
 import pytest
 from playout.agents.players.load import make_player
+from playout.agents.players.player import Forecast
 from playout.agents.players.protocols.gtp import GtpEngine
+from playout.agents.players.search import SearchPlayer
+from playout.mcts.config import SearchConfig
 
 
 @pytest.fixture
@@ -70,6 +74,35 @@ def test_groups_of_stones_are_lists_of_connected_vertices(engine):
     groups = engine.answer("final_status_list alive")[2:].strip().split("\n")
     found = sorted(sorted(group.split()) for group in groups)
     assert found == [["A7", "A8"], ["A9", "B8", "B9"], ["H1"], ["J1"]]
+
+
+class Owner(SearchPlayer):
+    """Expects of every point that it is the side's that is named."""
+
+    side = 0
+
+    def forecast(self, states):
+        owned = np.where(states.to_play() == self.side, 1.0, -1.0).astype(np.float32)
+        return Forecast(ownership=np.broadcast_to(owned[:, None, None], (len(states), 5, 5)))
+
+
+def test_a_cleanup_takes_dead_stones_before_it_passes():
+    game = playout.game("go(size=5,komi=0.5)")
+    engine = GtpEngine(Owner(game, SearchConfig(algorithm="uct", num_simulations=8)), game)
+    wall = " ".join(f"b {column}2" for column in "ABCDE")
+    play(engine, f"{wall} w B4 b A4 b C4")  # a white stone among black ones, two liberties left
+    play(engine, "w pass b pass")
+    assert engine.state.is_terminal
+    assert engine.answer("known_command kgs-genmove_cleanup") == "= true\n\n"
+    first = engine.answer("kgs-genmove_cleanup b")[2:].strip()
+    assert first in ("B3", "B5")
+    play(engine, "w pass")
+    second = engine.answer("kgs-genmove_cleanup b")[2:].strip()
+    assert {first, second} == {"B3", "B5"}
+    assert "B4" not in engine.answer("final_status_list alive")
+    play(engine, "w pass")
+    assert engine.answer("kgs-genmove_cleanup b").startswith("= ")  # there is nothing to take
+    assert engine.answer("kgs-genmove_cleanup").startswith("? syntax error")
 
 
 def test_komi_and_size_make_the_game_anew(engine):

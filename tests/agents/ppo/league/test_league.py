@@ -136,6 +136,15 @@ def test_a_learner_beats_random_play_and_its_run_can_be_used(tmp_path, capsys):
     assert cli.main(["play", str(run.path), "--opponent", "random"]) == 0
 
 
+@pytest.mark.parametrize(
+    "words", ["--reward-threshold 0.9", "--processes 2", "--no-native", "--wrappers clip_reward"]
+)
+def test_an_option_that_does_nothing_in_self_play_is_refused(words, tmp_path, capsys):
+    assert cli.main(["ppo", "tic_tac_toe", "--run", str(tmp_path / "r"), *words.split()]) == 2
+    assert f"{words.split()[0]} does nothing in self-play" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_resumed_self_play_run_equals_one_that_never_stopped(tmp_path):
     common = {"total_timesteps": 800, "anneal_lr": False, **OPTIONS}
     whole = playout.ppo("tic_tac_toe", run=tmp_path / "a", **common)

@@ -18,6 +18,7 @@ from playout.agents.players.load import (
 )
 from playout.agents.ppo.league.player import PolicyPlayer, evaluate_games
 from playout.agents.ppo.player import PPOPlayer, learned_source
+from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.cli import main
 from playout.envs.core.game import StateBatch
@@ -86,6 +87,17 @@ def test_a_run_of_ppo_plays_its_game_and_refuses_others(game, tmp_path):
         game_of_run(other.path)
     with pytest.raises(RunError, match="not one of playout's games"):
         load_player(other.path)
+
+
+def test_a_run_is_read_once_to_be_measured(tmp_path, monkeypatch):
+    options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
+    run = playout.ppo("tic_tac_toe", run=tmp_path / "r", **options)
+    read, load = [], RunDir.load
+    monkeypatch.setattr(
+        RunDir, "load", lambda *given, **more: read.append(1) or load(*given, **more)
+    )
+    evaluate_games(run, learned_source(run), EvalOptions(episodes=4, opponents=("random",)))
+    assert read == [1]
 
 
 def test_games_of_three_players_and_games_with_dice_are_learned_and_measured(tmp_path):

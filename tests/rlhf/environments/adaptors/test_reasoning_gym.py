@@ -45,6 +45,11 @@ class Symbols:
         return float(self._equal(answer))
 
 
+class Ratio:
+    def score_answer(self, answer, entry):
+        return float(Fraction(answer) == Fraction(entry))
+
+
 class Generator:
     def generate(self):
         return _number("1 + 1")
@@ -58,13 +63,14 @@ def test_what_a_verifier_calls_is_searched_for_evaluation_too(tmp_path, monkeypa
     (tmp_path / "made_verifiers.py").write_text(VERIFIERS.replace("import sympy\n", ""))
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("made_verifiers")
-    names = ("Plain", "Itself", "Helper", "Symbols", "Generator")
+    names = ("Plain", "Itself", "Helper", "Symbols", "Ratio", "Generator")
     found = {name for name in names if evaluates(getattr(made, name)().score_answer)}
-    assert found == {"Itself", "Helper", "Symbols"}
+    assert found == {"Itself", "Helper", "Symbols", "Ratio"}
 
 
 INHERITED = """
 from made_verifiers import Base
+from made_helpers import far
 from made_helpers.far import also, harmless
 
 
@@ -76,6 +82,11 @@ class Overrides(Base):
 class Elsewhere(Base):
     def read(self, answer):
         return also(answer)
+
+
+class ByModule(Base):
+    def read(self, answer):
+        return far.third(answer)
 
 
 class Harmless(Base):
@@ -96,15 +107,15 @@ class Base:
     package = tmp_path / "made_helpers"
     package.mkdir()
     (package / "verifiers.py").write_text(base)
-    far = "def also(x):\n    return eval(x)\n\n\ndef harmless(x):\n    return x\n"
+    far = "def also(x):\n    return eval(x)\n\n\nthird = also\n\n\ndef harmless(x):\n    return x\n"
     (package / "far.py").write_text(far)
     (package / "kinds.py").write_text(INHERITED.replace("made_verifiers", "made_helpers.verifiers"))
     (package / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("made_helpers.kinds")
-    names = ("Base", "Overrides", "Elsewhere", "Harmless")
+    names = ("Base", "Overrides", "Elsewhere", "ByModule", "Harmless")
     found = {name for name in names if evaluates(getattr(made, name)().score_answer)}
-    assert found == {"Overrides", "Elsewhere"}
+    assert found == {"Overrides", "Elsewhere", "ByModule"}
 
 
 @pytest.mark.parametrize(

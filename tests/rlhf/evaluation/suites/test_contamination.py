@@ -1,5 +1,6 @@
 """Planted leaks are found, wording that all questions share is not one, against a plain search."""
 
+import json
 import re
 
 import numpy as np
@@ -103,6 +104,16 @@ def test_leaks_in_each_corpus_of_a_mixture_are_found(tmp_path):
     assert not read.unknown and len(read.train) + len(read.heldout) == 120
     learned = [text for text in read.train if text in (tmp_path / "b.txt").read_text()]
     assert learned and contamination(learned[:1], read.train).leaked.all()
+
+
+def test_every_turn_of_a_demonstration_was_learned_from(tmp_path):
+    rng = np.random.default_rng(8)
+    turns = [words(rng, 20) for _ in range(4)]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"turns": turns}) + "\n")
+    config = {"data": f"{tmp_path / 'rows.jsonl'}", "material": "files"}
+    RunDir.create(tmp_path / "run", kind="rlhf.sft", config=config, seed=0)
+    read = training_text(tmp_path / "run")
+    assert not read.unknown and contamination(turns, read.train).leaked.all()
 
 
 def filtered_run(folder, texts, **settings):

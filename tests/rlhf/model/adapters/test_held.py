@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from playout.agents.networks.precision.codes import nf4_values
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.model.adapters.held import (
     HELD,
@@ -13,7 +14,6 @@ from playout.rlhf.model.adapters.held import (
     learned_state,
     learning_copy,
     load_learned,
-    nf4_values,
 )
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.huggingface import to_hugging_face

@@ -1,6 +1,8 @@
 """Adapter folders: round trips, PEFT's own reading and writing, what is refused."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from playout.rlhf.model.adapters.peft_folder import (
     read_adapter,
     save_adapter,
 )
-from playout.rlhf.model.huggingface import save_pretrained
+from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from safetensors.torch import load_file, save_file
 
@@ -20,8 +22,15 @@ CONFIG = TransformerConfig(50, 48, 80, 2, 6, 2, max_position_embeddings=64, eos_
 IDS = torch.arange(2 * 20).view(2, 20)
 
 
-def adapted(targets="", rank=3):
-    model = Transformer(CONFIG)
+UNTIED = replace(CONFIG, tie_word_embeddings=False)
+MIXTURES = {
+    name: replace(UNTIED, num_experts=3, num_experts_per_tok=2, model_type=name, **more)
+    for name, more in (("mixtral", {}), ("qwen3_moe", {"qk_norm": True}))
+}
+
+
+def adapted(targets="", rank=3, shape=CONFIG):
+    model = Transformer(shape)
     config = LoRAConfig(rank=rank, alpha=12, targets=parse_targets(targets))
     generator = torch.Generator().manual_seed(2)
     for parameter in add_adapters(model, config, seed=1):
@@ -41,17 +50,86 @@ def test_adapters_come_back_from_their_folder(tmp_path, targets):
     torch.testing.assert_close(other(IDS), model(IDS), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_adapters_of_experts_router_and_output_matrix_come_back(tmp_path, kind):
+    model = adapted("q_proj,experts,router,lm_head", shape=MIXTURES[kind])
+    save_adapter(model, tmp_path, base="b")
+    names = {"mixtral": ["w1", "w2", "w3"], "qwen3_moe": ["down_proj", "gate_proj", "up_proj"]}
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(["q_proj", "gate", "lm_head", *names[kind]])
+    keys = load_file(tmp_path / "adapter_model.safetensors")
+    room = {"mixtral": "block_sparse_moe", "qwen3_moe": "mlp"}[kind]
+    place = f"base_model.model.model.layers.1.{room}.experts.2.{names[kind][0]}"
+    assert f"{place}.lora_A.weight" in keys
+    assert "base_model.model.lm_head.lora_B.weight" in keys
+    other = Transformer(MIXTURES[kind])
+    load_adapter(other, tmp_path)
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits(other), logits(Transformer(MIXTURES[kind])))
+    save_pretrained(other, tmp_path / "merged")
+    torch.testing.assert_close(
+        logits(from_pretrained(tmp_path / "merged")), logits(model), rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(CheckpointError, match=r"0\.down_proj: the model has no such layer"):
+        load_adapter(Transformer(UNTIED), tmp_path)
+    save_adapter(adapted("lm_head", shape=UNTIED), tmp_path, base="b")
+    with pytest.raises(CheckpointError, match="lm_head: the model's output matrix is that of its"):
+        load_adapter(Transformer(CONFIG), tmp_path)
+
+
 def logits(model):
     with torch.no_grad():
         return model.logits(model(IDS))
 
 
+def test_adapters_of_all_experts_in_one_matrix_are_taken_apart(tmp_path):
+    """As PEFT writes them since transformers 5: ranks beside each other, by expert below them."""
+    shape, rank = MIXTURES["mixtral"], 2
+    save_adapter(adapted("q_proj", shape=shape), tmp_path, base="b")
+    count, inner, hidden = shape.num_experts, shape.intermediate_size, shape.hidden_size
+    torch.manual_seed(0)
+    sides = {}
+    for place, rows, columns in (("", hidden, inner), (".base_layer", 2 * inner, hidden)):
+        key = f"base_model.model.model.layers.1.mlp.experts{place}.lora"
+        sides[f"{key}_A.weight"] = torch.randn(count * rank, columns)
+        sides[f"{key}_B.weight"] = torch.randn(rows, rank * count)
+    save_file(sides, tmp_path / "adapter_model.safetensors")
+    pattern = {r".*\.gate_up_proj": 5}
+    changed(tmp_path, lora_alpha=3, alpha_pattern=pattern, target_parameters=["mlp.experts"])
+    model, plain = Transformer(shape), Transformer(shape)
+    load_adapter(model, tmp_path)
+    below, above, inward, outward = sides.values()
+    experts, before = model.blocks[1].experts, plain.blocks[1].experts
+    for expert in range(count):
+        own = slice(expert * rank, (expert + 1) * rank)
+        for name, alpha, (a, b) in (
+            ("down_proj", 3, (below, above)),
+            ("gate_up_proj", 5, (inward, outward)),
+        ):
+            size = len(b)
+            rows = slice(expert * size, (expert + 1) * size)
+            found = getattr(experts, name).dense() - getattr(before, name).dense()
+            wanted = alpha / rank * b[:, expert::count] @ a[own]
+            torch.testing.assert_close(found[rows], wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="experts: the model has no 48 rows of 80"):
+        load_adapter(Transformer(UNTIED), tmp_path)
+
+
 @pytest.mark.peer
-@pytest.mark.parametrize("targets", ["", "q_proj,down_proj"])
-def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets):
+@pytest.mark.parametrize(
+    ("targets", "shape"),
+    [
+        ("", CONFIG),
+        ("q_proj,down_proj", CONFIG),
+        ("q_proj,lm_head", UNTIED),
+        ("q_proj,experts,router", MIXTURES["mixtral"]),
+        ("experts,lm_head", MIXTURES["qwen3_moe"]),
+    ],
+)
+def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets, shape):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    model = adapted(targets)
-    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    model = adapted(targets, shape=shape)
+    save_pretrained(Transformer(shape), tmp_path / "base")
     save_adapter(model, tmp_path / "adapter", base=str(tmp_path / "base"))
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
@@ -70,11 +148,18 @@ def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets):
         {"target_modules": ["o_proj"], "layers_to_transform": [1]},
         {"target_modules": ["q_proj", "up_proj"],
          "alpha_pattern": {r"^model\.layers\.0\..*": 64, r"layers\.[01]\.mlp\.up_proj": 3}},
+        {"target_modules": ["v_proj", "lm_head"], "shape": UNTIED},
+        {"target_modules": ["w1", "w2", "w3", "gate"], "shape": MIXTURES["mixtral"]},
+        {"target_modules": ["w1", "w3"], "use_rslora": True, "shape": MIXTURES["mixtral"]},
+        {"target_modules": ["q_proj", "down_proj", "lm_head"], "alpha_pattern": {"lm_head": 3},
+         "shape": MIXTURES["qwen3_moe"]},
     ],
 )  # fmt: skip
 def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    settings = dict(settings)
+    shape = settings.pop("shape", CONFIG)
+    save_pretrained(Transformer(shape), tmp_path / "base")
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     torch.manual_seed(0)
     theirs = peft.get_peft_model(base, peft.LoraConfig(r=4, task_type="CAUSAL_LM", **settings))
@@ -82,10 +167,26 @@ def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
         if "lora_" in name:
             torch.nn.init.normal_(parameter, 0, 0.1)
     theirs.save_pretrained(tmp_path / "adapter")
-    model = Transformer(CONFIG)
+    model = Transformer(shape)
     load_adapter(model, tmp_path / "adapter")
     with torch.no_grad():
         torch.testing.assert_close(theirs(IDS).logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_an_output_matrix_beside_its_adapters_is_that_of_the_model(tmp_path):
+    """As PEFT writes it there."""
+    model = adapted("lm_head", shape=UNTIED)
+    save_adapter(model, tmp_path, base="b")
+    file, key = tmp_path / "adapter_model.safetensors", "base_model.model.lm_head.base_layer.weight"
+    tensors = load_file(file)
+    for weight, fits in ((Transformer(UNTIED).lm_head, True), (torch.ones(50, 48), False)):
+        save_file({**tensors, key: weight.detach()}, file)
+        other = Transformer(UNTIED)
+        with (
+            nullcontext() if fits else pytest.raises(CheckpointError, match="a lm_head of its own")
+        ):
+            load_adapter(other, tmp_path)
+            torch.testing.assert_close(logits(other), logits(model), rtol=1e-4, atol=1e-5)
 
 
 def changed(folder, **changes):

@@ -45,7 +45,7 @@ def test_games_are_learned_from_exactly_as_often_as_asked_and_files_vanish_after
     publish(actor, 4)
     before = holdings(folder)
     headers = [
-        read(folder / name, trainer.game, run=run.id, text="tic_tac_toe")[0]
+        read(folder / name, {"tic_tac_toe": trainer.game}, run=run.id)[0]
         for name in before
         if name.endswith(".games")
     ]
@@ -53,7 +53,7 @@ def test_games_are_learned_from_exactly_as_often_as_asked_and_files_vanish_after
         metrics = trainer.update()
     assert trainer.totals.games == sum(one.counts.games for one in headers) >= 32
     assert metrics["selfplay/positions"] == sum(one.positions for one in headers)
-    assert samples(trainer) + trainer.dealt.turns == 3 * metrics["selfplay/positions"]
+    assert samples(trainer) + trainer.dealt[0].turns == 3 * metrics["selfplay/positions"]
     assert [one.removesuffix("read") for one in holdings(folder)[:4]] == [
         one.removesuffix("games") for one in before[:4]
     ]
@@ -63,6 +63,12 @@ def test_games_are_learned_from_exactly_as_often_as_asked_and_files_vanish_after
     assert not {one.removesuffix(".read") for one in holdings(folder)} & {
         one.removesuffix(".games") for one in before
     } - {"folder.json"}
+
+
+def test_a_learner_of_actors_games_rates_on_all_cores(tmp_path):
+    selfplay = SelfPlayConfig(num_groups=3, num_trees=8, num_simulations=4)
+    trainer, _, _ = learner_of(tmp_path / "run", tmp_path / "games", selfplay=selfplay)
+    assert trainer._rated.of(0, trainer.learners[0].average).threads == 3
 
 
 def test_a_killed_learner_goes_on_without_losing_or_repeating_a_game(tmp_path):
@@ -83,8 +89,8 @@ def test_a_killed_learner_goes_on_without_losing_or_repeating_a_game(tmp_path):
         again.update()
     assert len(said) == 1 and "files of games will be read again" in said[0]
     assert again.totals.games == actor.published
-    positions = again.dealt.num_added
-    assert samples(again) + again.dealt.turns == 4 * positions
+    positions = again.dealt[0].num_added
+    assert samples(again) + again.dealt[0].turns == 4 * positions
 
 
 def test_a_power_cut_that_undoes_a_renaming_makes_no_game_be_learned_twice(tmp_path):
@@ -139,14 +145,14 @@ def test_a_replay_that_has_no_room_for_a_file_is_learned_from_first(
     trainer.reader.say = lambda text: (said.append(text), trainer.stop_soon())
     actor = actor_of(run_path, folder, ahead=1000)
     publish(actor, 12)  # of about 60 positions
-    times, places = np.zeros(2000, int), trainer.dealt._places
+    times, places = np.zeros(2000, int), trainer.dealt[0]._places
 
     def counted(numbers):
-        assert numbers.min() >= trainer.dealt.num_added - capacity
+        assert numbers.min() >= trainer.dealt[0].num_added - capacity
         np.add.at(times, numbers, 1)
         return places(numbers)
 
-    monkeypatch.setattr(trainer.dealt, "_places", counted)
+    monkeypatch.setattr(trainer.dealt[0], "_places", counted)
     with contextlib.suppress(StoppedError):  # of the last file too few turns may be left
         while trainer.reader.files["learned"] < 12:
             before = trainer.learners[0].steps
@@ -213,7 +219,7 @@ def test_a_starved_learner_says_so_and_stops_when_asked(tmp_path, monkeypatch):
     assert f"playout selfplay --from {run.path} --into {tmp_path / 'games'}" in said[0]
 
 
-def test_a_folder_belongs_to_one_run_and_a_run_of_several_games_takes_none(tmp_path):
+def test_a_folder_belongs_to_one_run(tmp_path):
     learner_of(tmp_path / "run", tmp_path / "games")
     with pytest.raises(ConfigError, match="takes the games of"):
         learner_of(tmp_path / "other", tmp_path / "games")
@@ -221,8 +227,6 @@ def test_a_folder_belongs_to_one_run_and_a_run_of_several_games_takes_none(tmp_p
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match=r"holds other things \(thesis.tex\)"):
         learner_of(tmp_path / "third", tmp_path / "mine")
-    with pytest.raises(ConfigError, match="actors play one game"):
-        learner_of(tmp_path / "fourth", tmp_path / "g", also=("tic_tac_toe",))
 
 
 def test_an_actor_takes_newer_networks_while_old_checkpoints_are_swept(tmp_path):
@@ -265,7 +269,7 @@ def test_an_actor_ends_with_the_run_and_publishes_what_is_finished(tmp_path):
     actor = actor_of(run_path, folder, games_per_file=10_000)
     said = []
     actor.say = said.append
-    while not actor._counts.games:
+    while not actor.waiting_games:
         actor.turn()
     run.save(5, state_of(trainer), info={"done": 5, "total": 5})
     actor.work()
@@ -281,7 +285,7 @@ def test_what_is_finished_is_published_also_when_an_actor_is_stopped(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     learner_of(run_path, folder)
     actor = actor_of(run_path, folder, games_per_file=10_000)
-    while not actor._counts.games:
+    while not actor.waiting_games:
         actor.turn()
     actor.turn = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -295,9 +299,9 @@ def test_a_signal_while_games_are_published_publishes_them_once(tmp_path, monkey
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, run, _ = learner_of(run_path, folder)
     actor = actor_of(run_path, folder, games_per_file=10_000)
-    while not actor._counts.games:
+    while not actor.waiting_games:
         actor.turn()
-    finished, read_there = actor._counts.games, []
+    finished, read_there = actor.waiting_games, []
     if last:  # the file that is written at the end anyway
         run.save(5, state_of(trainer), info={"done": 5, "total": 5})
     else:
@@ -325,9 +329,9 @@ def test_games_that_are_too_many_for_a_file_go_into_several(tmp_path, monkeypatc
     trainer, _, _ = learner_of(run_path, folder)
     actor = actor_of(run_path, folder, games_per_file=10_000)
     monkeypatch.setattr(actors, "most_positions", lambda game: 50)
-    while actor._counts.games < 25:
+    while actor.waiting_games < 25:
         actor.turn()
-    positions, games = sum(map(len, actor._waiting)), actor._counts.games
+    positions, games = sum(map(len, actor._waiting[0])), actor.waiting_games
     actor._publish()
     found = []
     while (one := trainer.reader.take(lambda count: True, 0)) is not None:

@@ -65,7 +65,7 @@ def test_games_come_back_with_half_precision_policies(tmp_path, name, finals):
     game, examples, counts = games_of(name, finals=finals, number=2)
     header = header_of(name, examples, counts)
     path = written(tmp_path, header, game, examples)
-    found, back = read(path, game, run="r1", text=name, finals=finals)
+    found, back = read(path, {name: game}, run="r1", finals=finals)
     assert replace(found, bytes=0, sha256="") == header
     np.testing.assert_array_equal(back.states, examples.states)
     np.testing.assert_array_equal(back.values, examples.values)
@@ -84,9 +84,9 @@ def test_games_come_back_with_half_precision_policies(tmp_path, name, finals):
     assert path.stat().st_size < 1500 + 60 * len(examples) * (1 + game.num_actions // 100)
 
 
-def refused(path, game, **changes):
+def refused(path, game, run="r1", text="tic_tac_toe"):
     with pytest.raises(DataError) as caught:
-        read(path, game, **{"run": "r1", "text": "tic_tac_toe", **changes})
+        read(path, {text: game}, run=run)
     return str(caught.value)
 
 
@@ -103,7 +103,7 @@ def test_any_flipped_byte_and_any_missing_end_is_noticed(tmp_path, tic_tac_toe):
         path.write_bytes(whole[:place])
         refused(path, game)
     path.write_bytes(whole)
-    read(path, game, run="r1", text="tic_tac_toe")
+    read(path, {"tic_tac_toe": game}, run="r1")
 
 
 def test_games_of_another_run_game_or_version_are_named_for_what_they_are(tmp_path, tic_tac_toe):
@@ -233,7 +233,7 @@ def test_a_file_as_large_as_an_actor_may_write_is_read(tmp_path, monkeypatch, ti
     assert most_positions(game) >= len(examples)
     path = written(tmp_path, header_of("tic_tac_toe", examples, counts), game, examples)
     assert path.stat().st_size < game_file.MAX_BYTES
-    assert len(read(path, game, run="r1", text="tic_tac_toe")[1]) == len(examples)
+    assert len(read(path, {"tic_tac_toe": game}, run="r1")[1]) == len(examples)
 
 
 @pytest.mark.parametrize("what", ["moves before a whole state", "moves of a policy"])

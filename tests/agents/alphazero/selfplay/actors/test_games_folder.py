@@ -4,7 +4,9 @@ import os
 import threading
 from pathlib import Path
 
+import playout
 import pytest
+from playout.agents.alphazero.budget import minutes
 from playout.agents.alphazero.selfplay.actors import folder as folders
 from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
 from playout.errors import ConfigError, RunError
@@ -40,6 +42,30 @@ def test_a_folder_of_somebody_else_is_not_taken_for_one_of_games(tmp_path, name)
     with pytest.raises(ConfigError, match="holds other things"):
         claim(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+def test_a_foreign_folder_is_refused_before_anything_is_measured(tmp_path, monkeypatch, stamped):
+    def measured(*args, **options):
+        raise AssertionError("a speed was measured")
+
+    monkeypatch.setattr(minutes, "choose_sizes", measured)
+    if stamped:
+        claim(tmp_path / "games")
+    else:
+        make(tmp_path / "games", "thesis.tex")
+    before = {one.name: one.read_bytes() for one in (tmp_path / "games").iterdir()}
+    with pytest.raises(ConfigError, match=r"takes the games of|holds other things"):
+        playout.alphazero("connect_four", games_from=str(tmp_path / "games"), run=tmp_path / "run")
+    assert before == {one.name: one.read_bytes() for one in (tmp_path / "games").iterdir()}
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_refused_for_something_else_stamps_no_folder(tmp_path):
+    place = {"games_from": str(tmp_path / "games"), "run": tmp_path / "run"}
+    with pytest.raises(ConfigError, match="vast"):
+        playout.alphazero("connect_four", size="vast", **place)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_was_only_begun_is_taken(tmp_path):

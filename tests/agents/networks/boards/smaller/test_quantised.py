@@ -4,8 +4,8 @@ import numpy as np
 import playout
 import pytest
 import torch
-from playout.agents.networks.boards.quantised import QuantisedResNet, Scale, _Convolution
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.networks.boards.smaller.quantised import QuantisedResNet, Scale, _Convolution
 from playout.cli import main
 from playout.errors import ConfigError
 from torch import nn

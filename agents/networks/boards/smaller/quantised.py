@@ -141,14 +141,14 @@ class QuantisedResNet(nn.Module):
         """Logits [M, A] and values, both float32."""
         x = self.first.quantise(self.folded.before_blocks(obs))
         x = x.contiguous(memory_format=torch.channels_last)
-        for index, (one, inner, two, outer) in enumerate(self.pairs):
+        for index, (one, inner, two, skip) in enumerate(self.pairs):
             y = one.relu(x)
             pool = self.folded.pools[index]
             if isinstance(pool, nn.Linear):
                 assert one.target is not None
                 plain = one.target.restore(y)
                 y = inner.quantise(plain + pool(pooled(plain))[:, :, None, None])
-            x = two.add_relu(y, x, outer)
+            x = two.add_relu(y, x, skip)
         features = self.head.relu(x)
         folded = self.folded
         logits, value_logits = answers(

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import sys
+from types import ModuleType, SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -291,6 +293,49 @@ def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
     assert set(columns) == {3, 6}
     covered = augment(one, Augmentation(shift=0.0, erase=1.0), rng)
     assert ((covered != one).reshape(64, -1).any(1)).mean() > 0.9
+
+
+def test_links_to_pictures_of_the_folder_are_no_further_pictures(tmp_path):
+    outside = tmp_path / "outside.png"
+    Image.fromarray(np.full((8, 8), 9, np.uint8)).save(outside)
+    for number in range(20):
+        path = tmp_path / "set" / ("a", "b")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 100 + number, np.uint8)).save(path)
+    (tmp_path / "set" / "b" / "again.png").symlink_to(tmp_path / "set" / "a" / "0.png")
+    (tmp_path / "set" / "b" / "new.png").symlink_to(outside)
+    split = read_folder(tmp_path / "set")
+    pixels = [*split.train.pixels[:, 0, 0, 0], *split.test.pixels[:, 0, 0, 0]]
+    assert sorted(pixels) == [9, *range(100, 120)]
+
+
+def test_icons_are_a_class_a_category_and_their_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ICONS_FOLDER", tmp_path / "48x48")
+    with pytest.raises(DataError, match="apt install gnome-icon-theme"):
+        load("icons")
+    for number in range(20):
+        path = tmp_path / "48x48" / ("actions", "apps")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (384, 192) if number == 3 else (48, 48)
+        Image.new("RGBA", size, (number, 0, 200, 255)).save(path)
+    split = load("icons")
+    assert split.train.classes == ("actions", "apps") and split.train.shape == (3, 48, 48)
+    assert len(split.train) + len(split.test) == 20
+
+
+def test_photographs_are_cut_and_their_right_sides_held_out(monkeypatch):
+    image = np.zeros((70, 330, 3), np.uint8)
+    image[..., 0] = np.arange(330) // 32
+    bunch = SimpleNamespace(images=[image, image + 100], filenames=["china.jpg", "flower.jpg"])
+    fake = ModuleType("sklearn.datasets")
+    fake.load_sample_images = lambda: bunch
+    monkeypatch.setitem(sys.modules, "sklearn", ModuleType("sklearn"))
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", fake)
+    split = load("photographs")
+    assert split.train.classes == ("china", "flower") and split.train.shape == (3, 32, 32)
+    assert sorted(set(split.train.pixels[:, 0].flat)) == [*range(8), *range(100, 108)]
+    assert sorted(set(split.test.pixels[:, 0].flat)) == [8, 9, 108, 109]
+    assert (split.test.labels == (split.test.pixels[:, 0, 0, 0] >= 100)).all()
 
 
 def test_a_name_that_is_no_data_says_what_there_is():

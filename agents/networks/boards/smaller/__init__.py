@@ -1,0 +1,1 @@
+"""Smaller board networks: fewer channels, weights of few bits, products of bytes."""

@@ -1,0 +1,125 @@
+"""What `playout eval RUN --probe NAME` does: reads the trunk of a run, of whatever it has learned.
+
+Runs of pretrain-trunk are read on their own data, those that have learned a game on positions of
+it, and every run on labelled DATA of the shape that its network sees. Reading is probes.py's. Left
+out: the objective of pretraining on what it has held out (run.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from playout.agents.alphazero.player import game_of
+from playout.agents.ppo.league.games import native_game
+from playout.agents.ppo.player import learned_source
+from playout.agents.pretraining.data.dataset import COUNT, Split
+from playout.agents.pretraining.data.sources import are_made, load, takes_size, trust_typed
+from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.run import data_of
+from playout.agents.pretraining.trunk import Trunk, trunk_of
+from playout.agents.runs.devices import resolve_device, resolve_dtype
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions
+from playout.envs.core.registry import game_text
+from playout.errors import ConfigError
+
+
+def evaluate_trunk(
+    run: RunDir, options: EvalOptions, *, game: object | None = None
+) -> dict[str, Any]:
+    """A probe's table, printed and as plain data: `probes.probe`'s, with `data`.
+
+    Raises:
+        ConfigError: the run has no trunk, or data of another shape. DataError: there are no labels.
+    """
+    trunk = trunk_of(run, options.which)
+    name, data = _data(run, options, trunk, game)
+    if data.train.shape != trunk.shape:
+        theirs, own = (" x ".join(map(str, one)) for one in (data.train.shape, trunk.shape))
+        raise ConfigError(
+            f"{name} holds pictures of {theirs} (channels, rows, columns) and the trunk of "
+            f"{run.path} sees {own}"
+        )
+    device = resolve_device(options.device)
+    # Features are compared between machines: unless it is asked for, none computes them otherwise.
+    dtype = "float32" if options.dtype == "auto" else resolve_dtype(options.dtype, device)
+    picture = run.path / "clusters.png" if options.probe == "clusters" else None
+    found = probe(
+        trunk.eval().to(device),
+        data,
+        options.probe,
+        seed=options.seed,
+        dtype=getattr(torch, dtype),
+        picture=picture,
+    )
+    if "rows" in found:
+        print(f"{options.probe} probe of {run.path}, held-out pictures of {name}")
+        _print_rows(found)
+    else:
+        for what in ("trunk", "pixels"):
+            _print_clusters(what, found[what])
+        print(f"wrote {picture}")
+    objective = run.config["pretrain"]["objective"] if run.kind == "pretrain-trunk" else run.kind
+    return {"data": name, "objective": objective, **found}
+
+
+def _data(
+    run: RunDir, options: EvalOptions, trunk: Trunk, game: object | None
+) -> tuple[str, Split]:
+    """What a probe reads, and its name."""
+    name, learned = options.data, None
+    if not name and run.kind == "alphazero":
+        learned = game_of(run, game)
+    elif not name and run.kind == "ppo":
+        learned = native_game(learned_source(run, game))
+        if learned is None:
+            shape = " x ".join(map(str, trunk.shape))
+            raise ConfigError(
+                f"say what to read the trunk of {run.path} on: --data DATA, with labelled pictures "
+                f"of {shape} (channels, rows, columns)"
+            )
+    if learned is not None:
+        name = game_text(learned) or str(learned)
+    if options.count is not None and not (name and are_made(name)):
+        raise ConfigError("--count does nothing but with positions of a game: leave it out")
+    if not name:
+        return str(run.config["data"]), data_of(run)
+    trust_typed(options.data)
+    _, height, width = trunk.shape
+    size = height if height == width and takes_size(name) else 0
+    return name, load(name, count=options.count or COUNT, image_size=size, seed=options.seed)
+
+
+def _print_rows(found: Mapping[str, Any]) -> None:
+    """Accuracies by share of the labels, of features and beside them of pixels."""
+    for number, row in enumerate(found["rows"]):
+        line = f"  {100 * row['labels']:5.0f} % of labels ({row['pictures']:6,} pictures): "
+        line += _with_interval(row)
+        if "pixels" in found:
+            line += f"; pixels {_with_interval(found['pixels'][number])}"
+        print(line)
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
+
+
+def _print_clusters(what: str, found: Mapping[str, Any]) -> None:
+    """What clusters and maps of some features say of the classes."""
+    kinds = [("k-means", found)]
+    if found["dbscan"]:
+        clusters, noise = found["dbscan"]["clusters"], 100 * found["dbscan"]["noise"]
+        kinds.append((f"DBSCAN ({clusters} clusters, {noise:.0f} % noise)", found["dbscan"]))
+    for name, row in kinds:
+        print(
+            f"  {what}, {name}: ARI {row['ari']:.3f}, NMI {row['nmi']:.3f}, "
+            f"silhouette {row['silhouette']:.3f}"
+        )
+    for name, row in found.get("maps", {}).items():
+        print(
+            f"  {what}, map by {name}: trustworthiness {row['trustworthiness']:.3f}, "
+            f"silhouette of the classes {row['silhouette']:.3f}"
+        )

@@ -1,0 +1,191 @@
+"""Probes of whatever has a trunk: of pretraining, of self-play, of PPO; and pixels beside them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import playout
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from playout.agents.networks.boards.heads import pooled
+from playout.agents.networks.boards.registry import new_network
+from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.positions import positions_of_game
+from playout.agents.pretraining.probes import (
+    MAX_PIXELS,
+    linear_accuracy,
+    neighbour_accuracy,
+    probe,
+    raw,
+)
+from playout.agents.pretraining.trunk import learned_trunk, new_trunk, trunk_of
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError
+
+from tests.agents.pretraining.bars import bars, split_of
+
+GAME = "tic_tac_toe"
+OLD_RUNS = Path(__file__).parents[2] / "fixtures" / "runs"
+SMALL = {"num_envs": 2, "num_steps": 16, "minibatch_size": 16, "num_epochs": 1, "eval_episodes": 2}
+SMALL |= {"total_timesteps": 32, "threads": 1, "quiet": True}
+
+
+class Bars(gym.Env):
+    """Shows pictures of bars, bytes with channels last; right is to tell whether it stands."""
+
+    observation_space = spaces.Box(0, 255, (12, 12, 1), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self):
+        self.pixels, self.labels = bars(40)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = 0
+        return self.pixels[0][:, :, None], {}
+
+    def step(self, action):
+        reward = float(action == self.labels[self.at])
+        self.at += 1
+        return self.pixels[self.at][:, :, None], reward, self.at == 8, False, {}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """A run of PPO from pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
+        folder = tmp_path_factory.mktemp("seen")
+        return playout.ppo("Bars-v0", network="grid", run=folder / "run", **SMALL)
+
+
+@pytest.fixture
+def learned(tmp_path):
+    """A run of self-play, of an earlier version."""
+    return Path(shutil.copytree(OLD_RUNS / GAME, tmp_path / "learned"))
+
+
+def test_the_trunk_of_self_play_is_read_on_positions_of_its_game(learned, tmp_path, capsys):
+    words = ["eval", str(learned), "--probe", "linear", "--count", "200"]
+    assert main([*words, "--json", str(tmp_path / "out.json")]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["data"] == GAME and found["objective"] == "alphazero"
+    assert [row["labels"] for row in found["rows"]] == [0.01, 0.1, 1.0]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith(f"held-out pictures of {GAME}")
+    assert all("; pixels " in line for line in said[1:4])
+    assert trunk_of(RunDir.open(learned)).network == "resnet"
+
+
+@pytest.mark.parametrize("network", ["resnet", "transformer"])
+def test_the_trunk_of_a_board_is_what_its_heads_share(network):
+    game = playout.game(GAME)
+    net = new_network(game, "8x1", network=network, seed=1).eval()
+    state = {"network": net.config.to_dict(), "model": net.state_dict()}
+    trunk = learned_trunk(state, "a run").eval()
+    assert trunk.network == network and trunk.num_features == 16
+    data = positions_of_game(GAME, count=60, seed=0)
+    images = torch.from_numpy(data.train.images(np.arange(5)))
+    with torch.no_grad():
+        assert torch.equal(trunk.vector(images), pooled(net.trunk(images)))
+        assert torch.equal(trunk.net(images)[0], net(images)[0])
+    (row,) = probe(trunk, data, "finetune", shares=[1.0], epochs=0.1)["rows"]
+    assert 0 <= row["accuracy"] <= 1
+
+
+def test_the_trunk_of_ppo_sees_pictures_as_its_policy_sees_bytes(seen):
+    trunk, policy = trunk_of(seen).eval(), playout.load(seen.path).policy
+    assert (trunk.network, trunk.shape) == ("grid", (1, 12, 12))
+    pixels = torch.from_numpy(bars(6)[0])
+    with torch.no_grad():
+        theirs = policy.policy_trunk.encoder(pixels[..., None])
+        own = trunk.vector(pixels[:, None].float() / 255)
+    torch.testing.assert_close(own, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_runs_are_read_on_given_data(seen, folder, tmp_path, capsys):
+    for probed in ("linear", "neighbours"):
+        words = ["--probe", probed, "--data", str(folder), "--json", str(tmp_path / "out.json")]
+        assert main(["eval", str(seen.path), *words]) == 0
+        found = json.loads((tmp_path / "out.json").read_text())
+        assert found["data"] == str(folder) and found["objective"] == "ppo"
+        assert len(found["rows"]) == len(found["pixels"]) == 3
+    own = playout.pretrain_trunk(
+        str(folder), objective="masked", network="grid", epochs=1, batch=40, quiet=True,
+        run=tmp_path / "run",
+    )  # fmt: skip
+    found = playout.evaluate(own.path, probe="linear", data=str(folder))
+    assert found["data"] == str(folder) and found["objective"] == "masked"
+    capsys.readouterr()
+
+
+def test_pretraining_begins_with_the_encoder_of_ppo_and_is_of_its_kind(seen, folder, tmp_path):
+    run = playout.pretrain_trunk(
+        str(folder), objective="masked", init=str(seen.path), trunk_rate=0.0, epochs=1, batch=40,
+        quiet=True, run=tmp_path / "run",
+    )  # fmt: skip
+    assert run.config["network"]["encoder"] == run.config["pretrain"]["network"] == "grid"
+    for name, tensor in trunk_of(seen).net.state_dict().items():
+        assert torch.equal(run.load(only=("model",))[1]["model"][name], tensor), name
+    again = playout.pretrain_trunk(resume=run.path, quiet=True)
+    assert again.config["network"] == run.config["network"]
+
+
+def test_pixels_are_read_as_features_are():
+    data = split_of(80)
+    trunk = new_trunk(data.train, network="grid")
+    rows, held = np.arange(80), np.arange(100)
+    given = raw(data.train, rows), data.train.labels, raw(data.test, held), data.test.labels
+    for kind, wanted in (
+        ("linear", linear_accuracy(*given, 2, seed=0)),
+        ("neighbours", neighbour_accuracy(*given, 2)),
+    ):
+        found = probe(trunk, data, kind, shares=[1.0])
+        assert found["pixels"][0]["accuracy"] == pytest.approx(wanted)
+        assert found["pixels"][0]["pictures"] == found["rows"][0]["pictures"] == 80
+        assert "pixels" not in probe(trunk, data, kind, shares=[1.0], pixels=False)
+
+
+def test_large_pictures_are_read_by_the_means_of_squares():
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 70, 65)).astype(np.uint8)
+    large = Pictures(name="large", pixels=pixels, labels=np.zeros(300, np.int64))
+    found = raw(large, np.arange(300))
+    assert found.shape == (300, 3 * 23 * 21) and found.shape[1] <= MAX_PIXELS
+    one = found[299].reshape(3, 23, 21)[2, 22, 20]
+    assert one == pytest.approx(pixels[299, 2, 66:69, 60:63].mean() / 255, abs=1e-6)
+    small = Pictures(name="small", pixels=pixels[:5, :, :32, :32], labels=np.zeros(5, np.int64))
+    assert np.array_equal(raw(small, np.arange(5)), small.images(np.arange(5)).reshape(5, -1))
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "what"),
+    [
+        ("cartpole", ["--data", "FOLDER"], "no trunk that sees them"),
+        ("sft", [], "trunks are those of pretrain-trunk, alphazero and ppo"),
+        ("pretrain/model", [], "--probe reads runs"),
+        (GAME, ["--data", "FOLDER"], "holds pictures of 1 x 12 x 12"),
+        (GAME, ["--data", "nowhere"], "there is no data 'nowhere'"),
+        (GAME, ["--count", "5"], "--count must be at least 10"),
+        ("SEEN", ["--count", "50", "--data", "FOLDER"], "--count does nothing but with positions"),
+        ("SEEN", ["--data", GAME, "--count", "50"], "holds pictures of 2 x 3 x 3"),
+    ],
+)
+def test_what_a_probe_cannot_read_is_one_line(run, words, what, seen, folder, tmp_path, capsys):
+    path = seen.path if run == "SEEN" else OLD_RUNS / run
+    words = [str(folder) if word == "FOLDER" else word for word in words]
+    assert main(["eval", str(path), "--probe", "linear", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and what in said
+
+
+def test_a_probe_of_an_environment_needs_labelled_data(seen, capsys, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
+    assert main(["eval", str(seen.path), "--probe", "linear"]) == 2
+    assert "--data DATA, with labelled pictures of 1 x 12 x 12" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="add --probe linear"):
+        playout.evaluate(seen.path, data="digits")
