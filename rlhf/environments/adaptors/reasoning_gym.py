@@ -34,6 +34,10 @@ _EVALUATES = re.compile(
     r"\b(eval|exec|parse_expr|sympify|S|simplify|parse_latex|Fraction|Rational)\("
     r"|(?<!re\.)\bcompile\("
 )
+# Whatever they are called, and whatever of them is called: most functions of sympy parse texts.
+_PACKAGES = frozenset({"sympy", "mpmath", "fractions"})
+# Decimal("1e999999999") is small until it is made whole.
+_WHOLE = re.compile(r"\b(int|round|floor|ceil|trunc)\(|\b(to_integral|as_integer_ratio)")
 
 
 class ReasoningTasks(Sequence[dict[str, Any]]):
@@ -187,20 +191,25 @@ def _evaluates(function: Any, owner: type | None) -> bool:
             return True
         if _EVALUATES.search(source) is not None:
             return True
+        if "Decimal" in source and _WHOLE.search(source) is not None:
+            return True
         module = inspect.getmodule(one)
         code = one.__code__
         named = {*code.co_names, *(n for inner in _inner(code) for n in inner.co_names)}
         known = [getattr(module, name, None) for name in named]
         places = (owner, module, *filter(inspect.ismodule, known))
         found = [getattr(place, name, None) for name in named for place in places]
+        if _PACKAGES & {*map(_package, found), *(name.partition(".")[0] for name in named)}:
+            return True
         functions = filter(inspect.isfunction, (getattr(f, "__func__", f) for f in found))
         left += [each for each in functions if _package(each) in packages]
     return False
 
 
 def _package(thing: Any) -> str:
-    """The first name of the module that defines it."""
-    return str(thing.__module__).partition(".")[0]
+    """The first name of the module that it is or that defines it."""
+    module = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", "")
+    return str(module).partition(".")[0]
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:

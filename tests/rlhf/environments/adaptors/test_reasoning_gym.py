@@ -68,6 +68,75 @@ def test_what_a_verifier_calls_is_searched_for_evaluation_too(tmp_path, monkeypa
     assert found == {"Itself", "Helper", "Symbols", "Ratio"}
 
 
+PARSERS = """
+from decimal import Decimal
+from fractions import Fraction as Part
+import sympy as algebra
+from sympy import expand as opened
+
+number_of = algebra.nsimplify
+
+
+class Verifier:
+    def score_answer(self, answer, entry):
+        return float(self.read(answer) == entry)
+
+    def read(self, answer):
+        return answer
+
+
+class Module(Verifier):
+    def read(self, answer):
+        return algebra.Poly(answer)
+
+
+class Function(Verifier):
+    def read(self, answer):
+        return opened(answer)
+
+
+class Renamed(Verifier):
+    def read(self, answer):
+        return number_of(answer)
+
+
+class Attribute(Verifier):
+    read = staticmethod(algebra.factor)
+
+
+class Local(Verifier):
+    def read(self, answer):
+        from sympy.core import evalf
+
+        return evalf.N(answer)
+
+
+class Exact(Verifier):
+    def read(self, answer):
+        return Part(answer)
+
+
+class Whole(Verifier):
+    def read(self, answer):
+        return int(Decimal(answer))
+
+
+class Decimals(Verifier):
+    def read(self, answer):
+        return Decimal(answer)
+"""
+
+
+def test_functions_of_sympy_and_exact_numbers_are_evaluation_by_any_name(tmp_path, monkeypatch):
+    (tmp_path / "made_parsers.py").write_text(PARSERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("made_parsers")
+    kinds = made.Verifier.__subclasses__()
+    found = {kind.__name__ for kind in kinds if evaluates(kind().score_answer)}
+    assert found == {kind.__name__ for kind in kinds} - {"Decimals"}
+    assert not evaluates(made.Verifier().score_answer)
+
+
 INHERITED = """
 from made_verifiers import Base
 from made_helpers import far
