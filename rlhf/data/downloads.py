@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from playout.errors import DataError
 
@@ -30,9 +31,13 @@ __all__ = [
     "cache_folder",
     "fetch",
     "fetch_files",
+    "is_vote_name",
     "members",
     "sha256_of",
+    "votes_source",
 ]
+
+T = TypeVar("T")
 
 MAX_MEMBER = 256 << 20
 PATIENCE = 60.0  # seconds that a server may be silent
@@ -202,6 +207,16 @@ def fetch_files(name: str, *, quiet: bool = False) -> Path:
     for file, digest in wanted.files.items():
         _check_hash(folder / file, digest)
     return folder
+
+
+def is_vote_name(source: object) -> bool:
+    """Whether a source is the name of a set of votes, and no file."""
+    return isinstance(source, str) and source in FILE_SETS and not Path(source).exists()
+
+
+def votes_source(source: T) -> T | Path:
+    """Where votes are: the folder of a data set by its name, or the source itself."""
+    return fetch_files(str(source)) if is_vote_name(source) else source
 
 
 def _read_address(wanted: FileSet, file: str, folder: Path) -> bytes:

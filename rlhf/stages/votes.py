@@ -17,7 +17,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.errors import ConfigError
 from playout.rlhf.data.conversations import prompt_text
-from playout.rlhf.data.corpora import VOTES, votes_source
+from playout.rlhf.data.corpora import VOTES
 from playout.rlhf.data.messages import as_messages
 from playout.rlhf.data.records import read_votes
 from playout.rlhf.data.rows import write_rows
@@ -71,7 +71,7 @@ def check_votes(name: str) -> None:
     Raises:
         DataError: Says why.
     """
-    divide_votes(read_votes(votes_source(name)))
+    divide_votes(read_votes(name))
 
 
 class VotesPipeline(Pipeline):
@@ -131,7 +131,7 @@ class VotesPipeline(Pipeline):
     def _write_data(self) -> None:
         if self._file("heldout").exists():
             return
-        found: DividedVotes = divide_votes(read_votes(votes_source(self.votes)), tell=self._say)
+        found: DividedVotes = divide_votes(read_votes(self.votes), tell=self._say)
         self._file("votes").parent.mkdir(exist_ok=True)
         write_rows(self._file("votes"), vote_rows(found.reward))
         write_rows(self._file("judge"), vote_rows(found.judge))

@@ -8,11 +8,11 @@ from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import DataError
 from playout.rlhf.data import downloads
-from playout.rlhf.data.corpora import votes_source
-from playout.rlhf.data.downloads import FileSet, fetch_files
+from playout.rlhf.data.downloads import FileSet, fetch_files, votes_source
 from playout.rlhf.data.records import Preference, merge_votes, read_preferences, read_votes
 from playout.rlhf.data.rows import write_rows
 from playout.rlhf.data.votes import divide_votes, vote_rows
+from playout.rlhf.evaluation.suites.material import training_text
 from playout.rlhf.model.folder import export_model
 from small_language import chat_tokenizer, small_model
 
@@ -88,6 +88,8 @@ def test_stages_take_votes_by_name_and_say_why_there_are_none(
     for stage in ("reward", "dpo"):
         assert main(["rlhf", stage, *words, "--run", stage]) == 0
         assert RunDir.open(tmp_path / stage).config["preferences"] == "llmfao"
+    learned = training_text(tmp_path / "dpo")
+    assert learned.stages == ["dpo"] and any("5 to 1" in text for text in learned.train)
 
 
 def votes_of(prompts, voters, per=3):
