@@ -174,7 +174,7 @@ def fetch(name: str, *, quiet: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             _download(source, Path(aside))
-            _check_hash(Path(aside) / source.file, source.sha256)
+            _check_hash(Path(aside) / source.file, source.sha256, source.requirement)
             os.replace(Path(aside) / source.file, path)
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -194,16 +194,17 @@ def fetch_files(name: str, *, quiet: bool = False) -> Path:
     missing = [file for file in wanted.files if not (folder / file).exists()]
     if missing and not quiet:
         _credit(name, wanted)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            for file in missing:
-                path = Path(aside) / file
-                path.write_bytes(_read_address(wanted, file, folder))
-                _check_hash(path, wanted.files[file])
-                os.replace(path, folder / file)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
+    if missing:  # a full cache need not be writable
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as aside:
+                for file in missing:
+                    path = Path(aside) / file
+                    path.write_bytes(_read_address(wanted, file, folder))
+                    _check_hash(path, wanted.files[file], wanted.address + file)
+                    os.replace(path, folder / file)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
     for file, digest in wanted.files.items():
         _check_hash(folder / file, digest)
     return folder
@@ -258,11 +259,13 @@ def _download(source: Source, folder: Path) -> None:
         )
 
 
-def _check_hash(path: Path, sha256: str) -> None:
+def _check_hash(path: Path, sha256: str, origin: str = "") -> None:
+    """Refuse another file; errors name the origin of one that was just fetched."""
     found = sha256_of(path)
     if found != sha256:
+        advice = "it was changed there, or on the way" if origin else "delete it and try again"
         raise DataError(
-            f"{path} has sha256 {found[:12]}..., not {sha256[:12]}...; delete it and try again"
+            f"{origin or path} has sha256 {found[:12]}..., not {sha256[:12]}...; {advice}"
         )
 
 

@@ -56,7 +56,7 @@ def test_votes_are_fetched_once_and_credited_and_read_with_their_voters(publishe
 
 def test_a_changed_or_missing_file_of_votes_is_refused_in_a_line(published):
     (published / "results.jsonl").write_text("{}\n")
-    with pytest.raises(DataError, match=r"has sha256 .*delete it and try again"):
+    with pytest.raises(DataError, match=r"^file://.*/results\.jsonl has sha256 .*on the way$"):
         fetch_files("llmfao")
     (published / "results.jsonl").unlink()
     with pytest.raises(DataError, match=r"cannot be fetched.*put prompts\.jsonl, .* into .*llmfao"):
@@ -66,7 +66,19 @@ def test_a_changed_or_missing_file_of_votes_is_refused_in_a_line(published):
         (folder / name).write_text(text)  # as somebody without a network puts them there
     assert fetch_files("llmfao") == folder
     (folder / "prompts.jsonl").write_text("{}\n")
-    with pytest.raises(DataError, match="has sha256"):
+    with pytest.raises(DataError, match=r"has sha256 .*delete it and try again"):
+        fetch_files("llmfao")
+
+
+def test_a_full_cache_that_cannot_be_written_is_read(published, monkeypatch):
+    def refused(**_):
+        raise OSError(30, "Read-only file system")
+
+    folder = fetch_files("llmfao")
+    monkeypatch.setattr(downloads.tempfile, "TemporaryDirectory", refused)
+    assert fetch_files("llmfao") == folder
+    (folder / "prompts.jsonl").unlink()
+    with pytest.raises(DataError, match="cannot be written: Read-only file system"):
         fetch_files("llmfao")
 
 
