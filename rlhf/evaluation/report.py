@@ -18,7 +18,7 @@ from playout.errors import RunError
 from playout.rlhf.data.votes import DIVISION
 from playout.rlhf.evaluation.findings import findings, share
 from playout.rlhf.evaluation.samples import read_pairs, read_samples
-from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.model.folder import IMPROVING, JUDGE
 
 __all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
 
@@ -55,7 +55,7 @@ def gather(path: Path) -> dict[str, Any]:
             found["trained"][name] = evaluations
     found["classify_table"] = _read(path / "classify" / "table.json")
     found["reward_table"] = _read(path / "reward" / "table.json")
-    found["judge_table"] = _read(path / "judge-reward" / "table.json")
+    found["judge_table"] = _read(path / JUDGE / "table.json")
     found["best_of_n"] = _read(path / "best-of-n" / "table.json")
     found["judge"] = _read(path / "judge" / "table.json")
     return found

@@ -38,6 +38,7 @@ from torch import nn
 __all__ = [
     "FETCHED",
     "IMPROVING",
+    "JUDGE",
     "POLICIES",
     "describe_model",
     "download_hint",
@@ -53,6 +54,8 @@ __all__ = [
 MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
+JUDGE = "judge-reward"
+"""The stage that teaches a second reward model, which judges the policies."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
 """Where a folder that holds several stages is searched for a policy, best first."""
 FETCHED = ("smollm2", "smollm2-135m")

@@ -2,8 +2,8 @@
 
 A reward model learns from some votes, PPO (or GRPO) improves the policy by it, and a second reward
 model, which other people taught where it is known who voted, judges on prompts that were held out;
-answers before and after are kept side by side. All learn by adapters above the same model. How votes are divided
-is data/votes.py's.
+answers before and after are kept side by side. All learn by adapters above the same model. How
+votes are divided is data/votes.py's.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from playout.rlhf.data.records import Tell, prompt_key, read_votes
 from playout.rlhf.data.rows import write_rows
 from playout.rlhf.data.votes import DIVISION, DividedVotes, divide_votes, vote_rows
 from playout.rlhf.environments.prompts import fitting, prompts_of, room_check
-from playout.rlhf.model.folder import describe_model
+from playout.rlhf.model.folder import JUDGE, describe_model
 from playout.rlhf.stages.pipeline import Pipeline
 from playout.rlhf.stages.sizes import recipe
 
@@ -32,7 +32,6 @@ __all__ = ["MATERIAL", "VotesPipeline", "check_votes", "votes_meant"]
 
 MATERIAL = "votes"
 """What the run of such a pipeline says that it works on."""
-JUDGE = "judge-reward"
 ADAPTERS = {"lora_rank": 16, "lora_alpha": 32.0}
 # Of a reward model: few texts a step, for 135 million weights on two cores.
 TEXTS = {"batch": 16, "microbatch": 8, "learning_rate": 2e-4}
