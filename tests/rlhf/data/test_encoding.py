@@ -26,8 +26,8 @@ from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised import text_scores
+from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.text_scores import encode_texts
 from playout.rlhf.supervised.trainer import LearnConfig
 from small_language import TURNS, chat_tokenizer

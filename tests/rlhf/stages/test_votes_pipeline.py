@@ -93,8 +93,8 @@ def test_votes_on_prompts_without_room_for_an_answer_are_left_out(
     )
     pipeline._write_data()
     assert "5 of 8 prompts leave no room for an answer" in capsys.readouterr().out
-    asked = [row["prompt"][0]["content"]
-             for name in ("prompts", "heldout") for row in rows_of(run.path / f"data/{name}.jsonl")]  # fmt: skip
+    files = [run.path / "data" / f"{name}.jsonl" for name in ("prompts", "heldout")]
+    asked = [row["prompt"][0]["content"] for file in files for row in rows_of(file)]
     assert len(asked) == 3 and all(len(text) < 30 for text in asked)
 
 
@@ -133,7 +133,13 @@ def test_answers_before_and_after_stand_beside_each_other_with_a_share_and_its_i
     }
     assert set(pairs[0]["before"]) == set(pairs[0]["after"]) == {"response", "reward", "judge"}
     page = (run / "report" / "index.html").read_text()
-    for words in ("Votes of people", "other people's votes taught", "wins against before", pairs[0]["prompt"], "Judge: "):
+    for words in (
+        "Votes of people",
+        "other people's votes taught",
+        "wins against before",
+        pairs[0]["prompt"],
+        "Judge: ",
+    ):
         assert words in page
     (run / DIVISION).write_text('{"by_voters": false}')
     page = write_report(run).read_text()
