@@ -101,16 +101,16 @@ class PolicyStage:
         path = self.run.path / "baseline.json"
 
         def measure() -> None:
-            if not path.exists():
-                found = self.evaluator.measure(
-                    self.model, reference or self._reference(), folder=self.run.path, step=0
-                )
-                write_json(path, found)
+            found = self.evaluator.measure(
+                self.model, reference or self._reference(), folder=self.run.path, step=0
+            )
+            write_json(path, found)
 
-        # A model that is cut is copied, and lent to the first rank, by all.
-        reference = self._reference() if is_sharded(self.model) else None
-        with gathered(self.model, None if reference is None else reference.model):
-            ranks.by_first(measure)
+        if not ranks.by_first(path.exists):
+            # A model that is cut is copied, and lent to the first rank, by all.
+            reference = self._reference() if is_sharded(self.model) else None
+            with gathered(self.model, None if reference is None else reference.model):
+                ranks.by_first(measure)
         return read_json(path)
 
     def _reference(self) -> Reference:

@@ -80,16 +80,19 @@ def demonstration_parts(row: Row, where: str) -> tuple[Prompt, str, int]:
     if _is_conversation(row):
         messages = _conversation(row, where)
         return _answered(messages, 0, where)
-    if "instruction" in row and "prompt" not in row:
-        asked = text_field(row, where, "instruction")
-        given = row.get("input")
-        prompt: Prompt = f"{asked}\n\n{given}" if isinstance(given, str) and given else asked
-    else:
-        prompt = prompt_of(row, where, empty=True)
+    prompt = _asked(row, where)
     name = _answer_field(row)
     if isinstance(prompt, str) and isinstance(row.get(name), str | None):
         return prompt, text_field(row, where, *_ANSWERS), 0
     return _last_answer(prompt, row, where, name)
+
+
+def _asked(row: Row, where: str, *, empty: bool = False) -> Prompt:
+    """The prompt, or an instruction with its input, which is empty only where `empty` allows it."""
+    if "instruction" not in row or "prompt" in row or _is_conversation(row):
+        return prompt_of(row, where, empty=True)
+    asked, given = text_field(row, where, "instruction", empty=empty), row.get("input")
+    return f"{asked}\n\n{given}" if isinstance(given, str) and given else asked
 
 
 def asked_and_said(row: Row, where: str) -> tuple[Prompt, str | None]:
@@ -97,13 +100,10 @@ def asked_and_said(row: Row, where: str) -> tuple[Prompt, str | None]:
 
     Texts may be empty; an answer follows a text as `join_texts` says.
     """
-    if "instruction" in row and "prompt" not in row:
-        prompt, answer, _ = demonstration_parts(row, where)
-        return prompt, join_texts(prompt, answer)
     name = _answer_field(row)
-    if not name and not {"prompt", "messages", "conversations"} & set(row):
+    if not name and not {"prompt", "messages", "conversations", "instruction"} & set(row):
         return text_field(row, where, "text", empty=True), None
-    prompt = prompt_of(row, where, empty=True)
+    prompt = _asked(row, where, empty=True)
     if not name:
         return prompt, None
     if isinstance(row[name], str):

@@ -12,11 +12,11 @@ from typing import TypeVar
 import numpy as np
 from playout.errors import DataError
 from playout.rlhf.data import records
-from playout.rlhf.data.downloads import FILE_SETS, fetch, fetch_files, members
+from playout.rlhf.data.downloads import FILE_SETS, fetch, members
 from playout.rlhf.data.records import Labelled, Rated
-from playout.rlhf.data.rows import Source, to_text
+from playout.rlhf.data.rows import to_text
 
-__all__ = ["RATED", "TEXTS", "VOTES", "labelled", "lexicon", "rated", "texts", "votes_source"]
+__all__ = ["RATED", "TEXTS", "VOTES", "labelled", "lexicon", "rated", "texts"]
 
 _RATED_FILES = {
     "movie-reviews": "movieReviewSnippets",
@@ -71,12 +71,6 @@ def labelled(name: str) -> list[Labelled]:
         rows = [line.split("\t", 1) for line in to_text(table, name).splitlines() if line]
         found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
     return list({" ".join(item.text.split()): item for item in found}.values())
-
-
-def votes_source(source: Source) -> Source:
-    """Where votes are, for records.py to read: the folder of a data set by its name, or itself."""
-    named = isinstance(source, str) and source in VOTES and not Path(source).exists()
-    return fetch_files(str(source)) if named else source
 
 
 def lexicon() -> dict[str, float]:

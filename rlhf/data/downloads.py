@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from playout.errors import DataError
 
@@ -30,9 +31,13 @@ __all__ = [
     "cache_folder",
     "fetch",
     "fetch_files",
+    "is_vote_name",
     "members",
     "sha256_of",
+    "votes_source",
 ]
+
+T = TypeVar("T")
 
 MAX_MEMBER = 256 << 20
 PATIENCE = 60.0  # seconds that a server may be silent
@@ -169,7 +174,7 @@ def fetch(name: str, *, quiet: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             _download(source, Path(aside))
-            _check_hash(Path(aside) / source.file, source.sha256)
+            _check_hash(Path(aside) / source.file, source.sha256, source.requirement)
             os.replace(Path(aside) / source.file, path)
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -189,19 +194,30 @@ def fetch_files(name: str, *, quiet: bool = False) -> Path:
     missing = [file for file in wanted.files if not (folder / file).exists()]
     if missing and not quiet:
         _credit(name, wanted)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            for file in missing:
-                path = Path(aside) / file
-                path.write_bytes(_read_address(wanted, file, folder))
-                _check_hash(path, wanted.files[file])
-                os.replace(path, folder / file)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
+    if missing:  # a full cache need not be writable
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as aside:
+                for file in missing:
+                    path = Path(aside) / file
+                    path.write_bytes(_read_address(wanted, file, folder))
+                    _check_hash(path, wanted.files[file], wanted.address + file)
+                    os.replace(path, folder / file)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
     for file, digest in wanted.files.items():
         _check_hash(folder / file, digest)
     return folder
+
+
+def is_vote_name(source: object) -> bool:
+    """Whether a source is the name of a set of votes, and no file."""
+    return isinstance(source, str) and source in FILE_SETS and not Path(source).exists()
+
+
+def votes_source(source: T) -> T | Path:
+    """Where votes are: the folder of a data set by its name, or the source itself."""
+    return fetch_files(str(source)) if is_vote_name(source) else source
 
 
 def _read_address(wanted: FileSet, file: str, folder: Path) -> bytes:
@@ -243,11 +259,13 @@ def _download(source: Source, folder: Path) -> None:
         )
 
 
-def _check_hash(path: Path, sha256: str) -> None:
+def _check_hash(path: Path, sha256: str, origin: str = "") -> None:
+    """Refuse another file; errors name the origin of one that was just fetched."""
     found = sha256_of(path)
     if found != sha256:
+        advice = "it was changed there, or on the way" if origin else "delete it and try again"
         raise DataError(
-            f"{path} has sha256 {found[:12]}..., not {sha256[:12]}...; delete it and try again"
+            f"{origin or path} has sha256 {found[:12]}..., not {sha256[:12]}...; {advice}"
         )
 
 

@@ -22,6 +22,7 @@ from playout.rlhf.data.conversations import (
     preference_parts,
     turns_of,
 )
+from playout.rlhf.data.downloads import is_vote_name, votes_source
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.data.rows import (
     SUFFIXES,
@@ -267,7 +268,7 @@ _WINNERS = {
 def read_preferences(
     source: Source, *, join: bool = False, tell: Tell | None = None
 ) -> list[Preference]:
-    """Preferences of either form, or a folder of votes joined to answers.
+    """Preferences of either form, or votes joined to answers: a folder, or a data set by its name.
 
     `prompt, chosen, rejected[, margin]` says which is better, and nothing may say the opposite;
     `prompt, left, right, winner` (left, right or tie) is one vote, and voters may disagree. Equal
@@ -280,7 +281,9 @@ def read_preferences(
 
 
 def is_vote_folder(source: object) -> bool:
-    """Whether a source is a folder of votes joined to answers."""
+    """Whether a source is a folder of votes joined to answers, or the name of one to fetch."""
+    if is_vote_name(source):
+        return True
     return isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists()
 
 
@@ -289,6 +292,7 @@ def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) 
 
     That is the field `voter` or `worker`.
     """
+    source = votes_source(source)
     if is_vote_folder(source):
         return _read_crowd(_path(source))
     found: list[Preference] = []

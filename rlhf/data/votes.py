@@ -1,22 +1,25 @@
-"""Votes divided so that what learns from them and what judges it share neither people nor prompts.
+"""Votes divided so that what learns from them and what judges it share no people, or no prompts.
 
-A reward model learns from some voters on some prompts, a judge from the other voters. Where nobody
-says who voted, the judge learns from the prompts that are held out. What a vote is, records.py
-says; fetched votes are corpora.py's.
+A reward model learns from some voters on some prompts, a judge from the other voters. Where fewer
+than two voters are named, the judge learns from the prompts that are held out, whoever voted on
+them. What a vote is, records.py says; fetched votes are downloads.py's.
 """
 
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from playout.errors import DataError
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import Preference, Tell, prompt_key
 
-__all__ = ["DividedVotes", "divide_votes", "vote_rows"]
+__all__ = ["DIVISION", "DividedVotes", "divide_votes", "vote_rows"]
 
+DIVISION = Path("data", "division.json")
+"""Where a run says how its votes were divided: whether by voters."""
 HELD_OUT_PROMPTS = 0.3
 JUDGING_VOTERS = 0.5
 
@@ -33,6 +36,8 @@ class DividedVotes:
     """On which the policy learns, each once."""
     heldout: list[Prompt]
     """On which it is judged: the reward model read no vote about them."""
+    by_voters: bool
+    """Whether the two sides share no voter; otherwise they share no prompt."""
 
 
 def divide_votes(votes: Sequence[Preference], *, tell: Tell = lambda text: None) -> DividedVotes:
@@ -41,7 +46,8 @@ def divide_votes(votes: Sequence[Preference], *, tell: Tell = lambda text: None)
     Which side a prompt or a voter is on follows from the votes alone.
 
     Args:
-        votes: One record a vote; those between equal or empty answers are left out.
+        votes: One record a vote; those between equal or empty answers are left out, and those of
+            nobody where two voters or more are named: they may be anyone's.
         tell: Is told how many those are, and how the others were divided.
 
     Raises:
@@ -55,12 +61,17 @@ def divide_votes(votes: Sequence[Preference], *, tell: Tell = lambda text: None)
     if len(kept) < len(votes):
         tell(f"{len(votes) - len(kept)} of {len(votes)} votes are left out: an answer or the "
              "prompt is empty, or both answers are the same")  # fmt: skip
+    voters = {vote.voter for vote in kept if vote.voter}
+    by_voters = len(voters) > 1
+    if by_voters and (unnamed := sum(not vote.voter for vote in kept)):
+        tell(f"{unnamed} of {len(kept)} votes are left out: they do not say whose they are, as "
+             "others do")  # fmt: skip
+        kept = [vote for vote in kept if vote.voter]
     prompts = {prompt_key(vote.prompt): vote.prompt for vote in kept}
     if len(prompts) < 2:
         raise DataError("votes on two prompts at least are needed, one of them to judge by")
     held = _some(prompts, HELD_OUT_PROMPTS)
-    voters = {vote.voter for vote in kept if vote.voter}
-    others = _some(voters, JUDGING_VOTERS) if len(voters) > 1 else set()
+    others = _some(voters, JUDGING_VOTERS) if by_voters else set()
     reward, judge = [], []
     for vote in kept:
         out = prompt_key(vote.prompt) in held
@@ -78,6 +89,7 @@ def divide_votes(votes: Sequence[Preference], *, tell: Tell = lambda text: None)
         judge,
         [prompt for key, prompt in prompts.items() if key not in held],
         [prompt for key, prompt in prompts.items() if key in held],
+        by_voters,
     )
 
 

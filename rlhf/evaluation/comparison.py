@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
-from playout.rlhf.data.corpora import votes_source
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import read_preferences
@@ -137,7 +136,7 @@ def _own_rows(run: RunDir, tokenizer: Tokenizer, room: int) -> list[dict[str, An
     if not file and config.get("material") == "files":
         file = str(config.get("preferences" if is_dpo else "data") or "")
         if is_dpo:
-            pairs = read_preferences(votes_source(kept or file))
+            pairs = read_preferences(kept or file)
             check = room_check(tokenizer, room, as_user=config.get("asked") == "user")
             return split_prompt_tasks(fitting(prompts_of(pairs), check))[1]
     if not is_dpo:  # whose rows are pairs

@@ -6,9 +6,9 @@ that the reward stage reads. Rewards and judges are given.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,27 +16,18 @@ from playout.errors import DataError
 from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator, deviation
+from playout.rlhf.evaluation.samples import ScoredAnswers
 from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
 __all__ = [
-    "Answers",
     "answer_both",
     "compare_policies",
     "human_votes",
     "win_rate",
     "win_rates",
 ]
-
-
-class Answers(NamedTuple):
-    """What a policy answered to N prompts."""
-
-    texts: Sequence[str]
-    """N answers."""
-    scores: Mapping[str, Tensor]
-    """Of each scorer [N] numbers."""
 
 
 def win_rate(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
@@ -63,15 +54,15 @@ def compare_policies(
 
 def answer_both(
     policy: Transformer, opponent: Transformer, evaluator: PolicyEvaluator
-) -> tuple[Answers, Answers]:
+) -> tuple[ScoredAnswers, ScoredAnswers]:
     """What both policies answer to the same prompts, and what it is worth."""
     # Other random numbers: two answers with the same ones would be no independent samples.
     found = [evaluator.respond(policy), evaluator.respond(opponent, draw=1)]
-    ours, theirs = (Answers(one.responses, evaluator.score(one)) for one in found)
+    ours, theirs = (ScoredAnswers(one.responses, evaluator.score(one)) for one in found)
     return ours, theirs
 
 
-def win_rates(ours: Answers, theirs: Answers) -> dict[str, Any]:
+def win_rates(ours: ScoredAnswers, theirs: ScoredAnswers) -> dict[str, Any]:
     """How often the first answers score higher, and the means, by each score."""
     return {
         name: {

@@ -15,9 +15,10 @@ from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.errors import RunError
+from playout.rlhf.data.votes import DIVISION
 from playout.rlhf.evaluation.findings import findings, share
 from playout.rlhf.evaluation.samples import read_pairs, read_samples
-from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.model.folder import IMPROVING, JUDGE
 
 __all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
 
@@ -54,7 +55,7 @@ def gather(path: Path) -> dict[str, Any]:
             found["trained"][name] = evaluations
     found["classify_table"] = _read(path / "classify" / "table.json")
     found["reward_table"] = _read(path / "reward" / "table.json")
-    found["judge_table"] = _read(path / "judge-reward" / "table.json")
+    found["judge_table"] = _read(path / JUDGE / "table.json")
     found["best_of_n"] = _read(path / "best-of-n" / "table.json")
     found["judge"] = _read(path / "judge" / "table.json")
     return found
@@ -167,7 +168,10 @@ _NOTES = {
     "synthetic": "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, "
     "whose true value the judge knows. Nothing here says how a model does on real text.</p>",
     "real": "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>",
-    "votes": "<p>Votes of people on answers. The judge is a second reward model, which other "
+    "votes": "<p>Votes of people on answers. The judge is a second reward model, which other votes "
+    "taught, maybe of the same people; no policy and no learned reward saw the prompts that it "
+    "judges on.</p>",
+    "voters": "<p>Votes of people on answers. The judge is a second reward model, which other "
     "people's votes taught; no policy and no learned reward saw the prompts that it judges on.</p>",
 }
 
@@ -250,7 +254,10 @@ def _samples(rows: Sequence[dict[str, Any]]) -> str:
 def _page(
     run: RunDir, data: dict[str, Any], pictures: dict[str, Path], samples: list[dict[str, Any]]
 ) -> str:
-    note = _NOTES.get(str(run.config.get("material")), _NOTES["real"])
+    material = str(run.config.get("material"))
+    if (_read(run.path / DIVISION) or {}).get("by_voters"):
+        material = "voters"
+    note = _NOTES.get(material, _NOTES["real"])
     figures = "".join(
         f"<figure>{picture(path.read_bytes(), title)}<figcaption>{html.escape(title)}"
         "</figcaption></figure>"

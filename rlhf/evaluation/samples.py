@@ -7,7 +7,7 @@ same files again. Scores of any kind are further columns.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
@@ -16,8 +16,16 @@ from playout.rlhf.data.messages import Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.transformer import Transformer
+from torch import Tensor
 
-__all__ = ["read_pairs", "read_samples", "write_answers", "write_pairs", "write_samples"]
+__all__ = [
+    "ScoredAnswers",
+    "read_pairs",
+    "read_samples",
+    "write_answers",
+    "write_pairs",
+    "write_samples",
+]
 
 SHOWN = 16
 
@@ -52,11 +60,18 @@ def _numbers(scores: Mapping[str, Any], row: int) -> dict[str, float]:
     return {name: round(float(column[row]), 4) for name, column in scores.items()}
 
 
-Side = tuple[Sequence[str], Mapping[str, Any]]
-"""N answers, and N scores of each name."""
+class ScoredAnswers(NamedTuple):
+    """What a policy answered to N prompts."""
+
+    texts: Sequence[str]
+    """N answers."""
+    scores: Mapping[str, Tensor]
+    """Of each scorer [N] numbers."""
 
 
-def write_pairs(path: Path, prompts: Sequence[str], before: Side, after: Side) -> None:
+def write_pairs(
+    path: Path, prompts: Sequence[str], before: ScoredAnswers, after: ScoredAnswers
+) -> None:
     """Keep what was answered before and after side by side, a row a prompt."""
     rows = [
         {

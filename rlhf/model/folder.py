@@ -23,10 +23,12 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import hold_weights, is_quantised
 from playout.rlhf.model.adapters.lora import merge_adapters
 from playout.rlhf.model.adapters.peft_folder import is_adapter, load_adapter, named_base
+from playout.rlhf.model.config import TransformerConfig
 from playout.rlhf.model.huggingface import (
     architectures,
     from_pretrained,
     is_classifier,
+    read_config,
     read_json,
     save_pretrained,
 )
@@ -36,7 +38,9 @@ from torch import nn
 __all__ = [
     "FETCHED",
     "IMPROVING",
+    "JUDGE",
     "POLICIES",
+    "describe_model",
     "download_hint",
     "export_model",
     "is_scorer",
@@ -50,6 +54,8 @@ __all__ = [
 MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
+JUDGE = "judge-reward"
+"""The stage that teaches a second reward model, which judges the policies."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
 """Where a folder that holds several stages is searched for a policy, best first."""
 FETCHED = ("smollm2", "smollm2-135m")
@@ -126,6 +132,15 @@ def load_model(
     return model, tokenizer
 
 
+def describe_model(path: str | Path) -> tuple[TransformerConfig, Tokenizer]:
+    """Shape and tokenizer of the model behind `path`, without its weights."""
+    folder = model_folder(path)
+    if not is_adapter(folder):
+        return read_config(folder), Tokenizer.load(folder)
+    base = _adapted_base(folder)
+    return read_config(base), _tokenizer_beside(folder, Tokenizer.load(base))
+
+
 def is_scorer(folder: Path) -> bool:
     """Whether a model's folder says that it gives texts a score, and writes none."""
     found = read_json(folder / "config.json")
@@ -151,6 +166,11 @@ def _plain(folder: Path) -> tuple[Transformer, Tokenizer]:
 
 def _adapted(folder: Path) -> tuple[Transformer, Tokenizer]:
     """The model that adapters were made for, with them merged into it."""
+    return merged(_adapted_base(folder), folder)
+
+
+def _adapted_base(folder: Path) -> Path:
+    """The folder of the model that adapters were made for."""
     named = named_base(folder)
     base = next((p for p in (Path(named), folder / named) if (p / "config.json").exists()), None)
     if base is None or not named:
@@ -159,7 +179,7 @@ def _adapted(folder: Path) -> tuple[Transformer, Tokenizer]:
             "folder here; merge them with: "
             f"playout rlhf import-model {folder} --base FOLDER --out OUT"
         )
-    return merged(base, folder)
+    return base
 
 
 def merged(base: Path, adapter: Path) -> tuple[Transformer, Tokenizer]:

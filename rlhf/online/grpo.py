@@ -7,6 +7,7 @@ where KL counts (config.py's VARIANTS). Sampling, scoring and the update are tra
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from playout.agents.ppo.loss import LossVariant
@@ -47,33 +48,53 @@ def grouped_advantages(
     """
     if not len(scores):
         return scores
-    _, groups = groups.unique(return_inverse=True)
-    count = int(groups.max()) + 1
-    sizes = torch.zeros(count, device=scores.device).index_add_(0, groups, torch.ones_like(scores))
-
-    def mean(values: Tensor) -> Tensor:
-        total = torch.zeros(count, device=scores.device).index_add_(0, groups, values)
-        return (total / sizes)[groups]
-
+    found = _by_group(scores, groups)
+    places, sizes = found.places, found.sizes[found.places]
     if baseline == "best":
-        best = torch.full((count,), -torch.inf, device=scores.device)
-        best.scatter_reduce_(0, groups, scores, "amax")
-        least = torch.full((count,), torch.inf, device=scores.device)
-        least.scatter_reduce_(0, groups, scores, "amin")
-        at_best = (scores == best[groups]) & (best > least)[groups]
-        places = torch.arange(len(scores), device=scores.device)
-        first = torch.full((count,), len(scores), device=scores.device)
-        first.scatter_reduce_(0, groups, torch.where(at_best, places, len(scores)), "amin")
-        return (places == first[groups]).float()
-    centered = scores - mean(scores)
-    several = (sizes > 1)[groups]
-    without_one = (sizes / (sizes - 1).clamp(min=1))[groups]
-    variance = mean(centered.square()) * without_one
+        at_best = (scores == found.best[places]) & (found.best > found.least)[places]
+        rows = torch.arange(len(scores), device=scores.device)
+        first = torch.full((len(found.sizes),), len(scores), device=scores.device)
+        first.scatter_reduce_(0, places, torch.where(at_best, rows, len(scores)), "amin")
+        return (rows == first[places]).float()
+    centered = scores - found.means[places]
     if baseline == "leave_one_out":  # s - (total - s) / (n - 1) = (s - mean) n / (n - 1)
-        centered = centered * without_one
+        centered = centered * (sizes / (sizes - 1).clamp(min=1))
     if scale:
-        centered = centered / (variance.sqrt() + 1e-4)
-    return torch.where(several, centered, 0.0)
+        centered = centered / (found.variances[places].sqrt() + 1e-4)
+    return torch.where(sizes > 1, centered, 0.0)
+
+
+class _Groups(NamedTuple):
+    """What scores are in each of G groups; all but `places` float32 [G]."""
+
+    places: Tensor
+    """int64 [R], the number of each score's group."""
+    sizes: Tensor
+    means: Tensor
+    variances: Tensor
+    """Unbiased; 0 of one score."""
+    least: Tensor
+    best: Tensor
+
+
+def _by_group(scores: Tensor, groups: Tensor) -> _Groups:
+    """Scores [R] group by group, in as many operations for many groups as for few."""
+    named, places = groups.unique(return_inverse=True)
+
+    def filled(value: float) -> Tensor:
+        return torch.full((len(named),), value, device=scores.device)
+
+    sizes = filled(0.0).index_add_(0, places, torch.ones_like(scores))
+    means = filled(0.0).index_add_(0, places, scores) / sizes
+    squares = filled(0.0).index_add_(0, places, (scores - means[places]).square())
+    return _Groups(
+        places,
+        sizes,
+        means,
+        squares / sizes * (sizes / (sizes - 1).clamp(min=1)),
+        filled(torch.inf).scatter_reduce_(0, places, scores, "amin"),
+        filled(-torch.inf).scatter_reduce_(0, places, scores, "amax"),
+    )
 
 
 class GRPOTrainer(OnlineTrainer):
@@ -220,8 +241,12 @@ class GRPOTrainer(OnlineTrainer):
 
 def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How far scores differ within groups: the mean deviation, and the share of equal groups."""
-    parts = [scores[groups == group] for group in groups.unique().tolist()] or [scores]
-    each = torch.stack([part.std(correction=int(len(part) > 1)) for part in parts]).nan_to_num()
+    if not len(scores):
+        return {"reward_std": scores.new_zeros(()), "frac_reward_zero_std": scores.new_ones(())}
+    found = _by_group(scores, groups)
     # The deviation of equal scores may be some last bit.
-    equal = torch.stack([(part == part[:1]).all() for part in parts]).float()
-    return {"reward_std": each.mean(), "frac_reward_zero_std": equal.mean()}
+    equal = (found.best == found.least).float()
+    return {
+        "reward_std": found.variances.sqrt().nan_to_num().mean(),
+        "frac_reward_zero_std": equal.mean(),
+    }

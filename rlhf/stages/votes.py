@@ -1,9 +1,9 @@
 """The pipeline of a chat model on votes: from what people prefer to answers that others prefer.
 
-A reward model learns from some people's votes, PPO (or GRPO) improves the policy by it, and a
-second reward model, which other people taught, judges on prompts that were held out; answers before
-and after are kept side by side. All learn by adapters above the same model. How votes are divided
-is data/votes.py's.
+A reward model learns from some votes, PPO (or GRPO) improves the policy by it, and a second reward
+model, which other people taught where it is known who voted, judges on prompts that were held out;
+answers before and after are kept side by side. All learn by adapters above the same model. How
+votes are divided is data/votes.py's.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,16 @@ from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
+from playout.agents.runs.reporting import write_json
 from playout.errors import ConfigError
 from playout.rlhf.data.conversations import prompt_text
-from playout.rlhf.data.corpora import VOTES, votes_source
+from playout.rlhf.data.corpora import VOTES
 from playout.rlhf.data.messages import as_messages
-from playout.rlhf.data.records import read_votes
+from playout.rlhf.data.records import Tell, prompt_key, read_votes
 from playout.rlhf.data.rows import write_rows
-from playout.rlhf.data.votes import DividedVotes, divide_votes, vote_rows
-from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.folder import model_folder
+from playout.rlhf.data.votes import DIVISION, DividedVotes, divide_votes, vote_rows
+from playout.rlhf.environments.prompts import fitting, prompts_of, room_check
+from playout.rlhf.model.folder import JUDGE, describe_model
 from playout.rlhf.stages.pipeline import Pipeline
 from playout.rlhf.stages.sizes import recipe
 
@@ -31,7 +32,6 @@ __all__ = ["MATERIAL", "VotesPipeline", "check_votes", "votes_meant"]
 
 MATERIAL = "votes"
 """What the run of such a pipeline says that it works on."""
-JUDGE = "judge-reward"
 ADAPTERS = {"lora_rank": 16, "lora_alpha": 32.0}
 # Of a reward model: few texts a step, for 135 million weights on two cores.
 TEXTS = {"batch": 16, "microbatch": 8, "learning_rate": 2e-4}
@@ -51,7 +51,7 @@ def votes_meant(data: str, base: str) -> str:
     """
     if data in ("real", "synthetic"):
         return ""
-    talks = bool(base) and Tokenizer.load(model_folder(base)).template is not None
+    talks = bool(base) and describe_model(base)[1].template is not None
     if data == "auto":
         return VOTES[0] if talks else ""
     if data not in VOTES and not Path(data).exists():
@@ -65,13 +65,32 @@ def votes_meant(data: str, base: str) -> str:
     return data
 
 
-def check_votes(name: str) -> None:
+def check_votes(name: str, *, base: str, size: str) -> None:
     """Refuse votes, before a run is made, that cannot be had, read or divided.
+
+    Args:
+        name: A file, a folder, or the name of a data set.
+        base: Folder or run of the model.
+        size: The dial; see sizes.py.
 
     Raises:
         DataError: Says why.
     """
-    divide_votes(read_votes(votes_source(name)))
+    _divided(name, base, recipe(f"votes-{size}").response_length)
+
+
+def _divided(name: str, base: str, longest: int, tell: Tell = lambda text: None) -> DividedVotes:
+    """The votes on prompts to which a model can answer `longest` tokens, divided."""
+    votes = read_votes(name)
+    shape, tokenizer = describe_model(base)
+    check = room_check(tokenizer, shape.max_position_embeddings - longest, as_user=True)
+    asked = prompts_of(votes)
+    kept = {prompt_key(row["prompt"]) for row in fitting(asked, check)}
+    if len(kept) < len(asked):
+        tell(f"{len(asked) - len(kept)} of {len(asked)} prompts leave no room for an answer; the "
+             "votes on them are left out")  # fmt: skip
+        votes = [vote for vote in votes if prompt_key(vote.prompt) in kept]
+    return divide_votes(votes, tell=tell)
 
 
 class VotesPipeline(Pipeline):
@@ -131,10 +150,11 @@ class VotesPipeline(Pipeline):
     def _write_data(self) -> None:
         if self._file("heldout").exists():
             return
-        found: DividedVotes = divide_votes(read_votes(votes_source(self.votes)), tell=self._say)
+        found = _divided(self.votes, self.base, self.numbers.response_length, self._say)
         self._file("votes").parent.mkdir(exist_ok=True)
         write_rows(self._file("votes"), vote_rows(found.reward))
         write_rows(self._file("judge"), vote_rows(found.judge))
+        write_json(self.run.path / DIVISION, {"by_voters": found.by_voters})
         for name, prompts in (("prompts", found.prompts), ("heldout", found.heldout)):
             rows = [{"prompt": list(as_messages(prompt))} for prompt in prompts]
             write_rows(self._file(name), rows)

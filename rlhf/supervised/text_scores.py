@@ -11,7 +11,7 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.transformer import Transformer, autocast
@@ -51,11 +51,13 @@ def encode_texts(
     else:
         plain = ([end, *ids, end] for ids in tokenizer.encode_batch(texts_alone))
     rows = []
+    talk: ConversationFormat | None = None  # one renders the template as it is made
     for text in texts:
         if isinstance(text, str):
             rows.append(next(plain))
         else:
-            whole = conversation_format(tokenizer).render(text)
+            talk = talk or conversation_format(tokenizer)
+            whole = talk.render(text)
             rows.append(tokenizer.encode_special(whole if published else whole.rstrip()))
     if sizes is not None:
         sizes += map(len, rows)

@@ -57,7 +57,7 @@ def main(command: Command) -> int:
             return {"material": choose_source(command.data)}
         if command.skip:
             raise ConfigError(f"--skip {command.skip[0]}: on votes there is no such stage")
-        check_votes(votes)
+        check_votes(votes, base=base, size=command.size)
         return {"material": MATERIAL, "votes": votes}
 
     run = open_stage(command, "all", derive)

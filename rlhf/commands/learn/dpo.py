@@ -135,7 +135,6 @@ def train(
 ) -> RunDir:
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of pairs."""
     from playout.errors import ConfigError
-    from playout.rlhf.data.corpora import votes_source
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.stages.run import stage_source
 
@@ -153,7 +152,7 @@ def train(
     source = stage_source(command, file, rows)
     pairs, notes, join = None, list[str](), command.join == "space"
     if source != "":
-        pairs = read_preferences(votes_source(source), join=join, tell=notes.append)
+        pairs = read_preferences(source, join=join, tell=notes.append)
     if scored or acted:
         return _measured_by_reward(command, pairs, reward_fn, rows, environment, notes)
     if pairs is None:

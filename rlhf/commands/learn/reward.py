@@ -219,14 +219,12 @@ _Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
     from playout.agents.runs.directory import RunDir
-    from playout.rlhf.data.corpora import votes_source
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.data.records import is_vote_folder, read_preferences
     from playout.rlhf.data.rows import read_rows
     from playout.rlhf.generation.conversation import conversation_format
 
-    source = votes_source(source)
     rows = [] if is_vote_folder(source) else list(read_rows(source))
     if rows and "text" in rows[0][1]:
         return _rated(Datasets("files"), (source,))

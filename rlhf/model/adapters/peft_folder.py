@@ -36,8 +36,8 @@ _KEY = re.compile(
 # What PEFT calls a layer of a mixture of experts -> our name of it.
 _OURS = {"gate": "router", "w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 _HEAD = "lm_head"
-_FUSED = ("experts", "experts.base_layer")
 # All experts of a layer in one matrix, as PEFT holds them since transformers 5.
+_FUSED = ("experts", "experts.base_layer")
 # Weights of the model below that PEFT writes beside adapters of its output matrix.
 _KEPT = re.compile(r"(?:base_model\.)?(?:model\.)*(lm_head\.base_layer|embed_tokens)\.weight")
 # What a configuration may say that changes the arithmetic, with the values that change nothing.
@@ -210,11 +210,14 @@ def read_adapter(folder: str | Path) -> list[_Part]:
     Raises:
         CheckpointError: files are missing, damaged, or hold another kind than plain LoRA.
     """
-    return _parts_of(Path(folder), _tensors(Path(folder)))
+    folder = Path(folder)
+    return _parts_of(folder, _read_config(folder), _tensors(folder))
 
 
-def _parts_of(folder: Path, tensors: Mapping[str, Tensor]) -> list[_Part]:
-    source, config = folder / CONFIG, _read_config(folder)
+def _parts_of(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> list[_Part]:
+    source = folder / CONFIG
     if config.get("peft_type") != "LORA":
         raise CheckpointError(f"{source}: {config.get('peft_type')!r} is no LoRA")
     for name, plain in _PLAIN.items():
@@ -257,7 +260,9 @@ def _scale(config: Mapping[str, Any], path: str, rank: int, source: Path) -> flo
     return top / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def _taken_apart(part: _Part, shape: TransformerConfig, folder: Path) -> Iterator[_Part]:
+def _taken_apart(
+    part: _Part, shape: TransformerConfig, folder: Path, config: Mapping[str, Any]
+) -> Iterator[_Part]:
     """Of an adapter of all experts those of each; others as they are."""
     if part.name not in _FUSED:
         yield part
@@ -271,7 +276,7 @@ def _taken_apart(part: _Part, shape: TransformerConfig, folder: Path) -> Iterato
         )
     fused = "gate_up_proj" if len(names[sizes]) > 1 else "down_proj"
     path, rank = f"{part.path.removesuffix('.base_layer')}.{fused}", len(part.a) // count
-    scale = _scale(_read_config(folder), path, rank, folder / CONFIG)
+    scale = _scale(config, path, rank, folder / CONFIG)
     below, above = part.a.view(count, rank, -1), part.b.view(-1, rank, count)
     for number in range(count):
         rows = above[:, :, number].chunk(len(names[sizes]))
@@ -314,10 +319,11 @@ def load_adapter(model: Transformer, folder: str | Path) -> None:
     """
     model.requires_grad_(False)
     folder = Path(folder)
-    tensors = _tensors(folder)
-    found = _parts_of(folder, tensors)
+    config, tensors = _read_config(folder), _tensors(folder)
+    found = _parts_of(folder, config, tensors)
     _check_kept(model, tensors, folder)
-    for part in (one for fused in found for one in _taken_apart(fused, model.config, folder)):
+    apart = (_taken_apart(fused, model.config, folder, config) for fused in found)
+    for part in (one for parts in apart for one in parts):
         where = f"{folder}: {_where(part.index, part.name)}"
         projection, rows = _holder(model, part, where)
         outputs, inputs = projection.shape

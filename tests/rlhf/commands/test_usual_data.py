@@ -7,11 +7,14 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import playout
 import pytest
+import torch
 from playout.cli import main
 from playout.errors import ConfigError, DataError
+from playout.rlhf.commands import policy_stage
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.model.folder import export_model
 from small_language import chat_tokenizer, small_model
@@ -162,6 +165,15 @@ def test_what_a_stage_would_leave_aside_is_refused(words, message, chat, tmp_pat
     assert main(["rlhf", "grpo", *given[:2], *reward, *given[4:], *few, *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_cut_policy_is_not_copied_for_a_baseline_that_is_there(tmp_path, monkeypatch):
+    (tmp_path / "baseline.json").write_text('{"reward": 2.5}')
+    monkeypatch.setattr(policy_stage, "is_sharded", lambda model: True)
+    stage = policy_stage.PolicyStage(
+        SimpleNamespace(path=tmp_path), None, None, [], None, None, torch.float32
+    )
+    assert stage.baseline() == {"reward": 2.5}
 
 
 def test_a_single_prompt_is_measured_without_a_word_of_the_library(tmp_path):

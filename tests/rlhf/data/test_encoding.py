@@ -26,6 +26,7 @@ from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised import text_scores
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.text_scores import encode_texts
 from playout.rlhf.supervised.trainer import LearnConfig
@@ -250,6 +251,18 @@ def test_pairs_and_scored_texts_of_a_chat_model_go_through_its_template():
     assert plain == [tokenizer.end_id, *tokenizer.encode("cat"), tokenizer.end_id]
     assert turns == [*first[:7], first[-1]]
     assert encode_texts(tokenizer, [TALK[:2]], 8, truncate="left")[0] == [first[0], *first[-7:]]
+
+
+def test_a_template_is_prepared_once_for_all_texts_that_are_scored(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        text_scores, "conversation_format", lambda of: made.append(of) or conversation_format(of)
+    )
+    tokenizer = chat_tokenizer("chatml")
+    encode_texts(tokenizer, ["cat"], 8)
+    assert not made
+    encode_texts(tokenizer, [TALK[:2], "cat", TALK[:2], TALK[:2]], 8)
+    assert len(made) == 1
 
 
 def test_long_rows_are_cut_left_out_or_refused_and_counted(capsys):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from playout.errors import DataError
+from playout.rlhf.data.conversations import asked_and_said
 from playout.rlhf.data.records import (
     Labelled,
     read_demonstrations,
@@ -77,6 +78,19 @@ def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_p
     assert [row["prompt"] for row in read_prompt_tasks(rows[:2])] == [tuple(says), "p"]
     with pytest.raises(DataError, match=r"row 1: messages: a conversation is a list .*, not null"):
         read_demonstrations([{"messages": None}])
+
+
+def test_texts_of_instructions_may_be_empty_where_they_are_measured():
+    for prompt, answer in (("x", ""), ("", "y"), ("x", "y")):
+        row = {"instruction": prompt, "input": "", "output": answer}
+        plain = {"prompt": prompt, "response": answer}
+        assert asked_and_said(row, "row 1") == asked_and_said(plain, "row 1")
+    assert asked_and_said({"instruction": "x", "input": "z"}, "row 1") == ("x\n\nz", None)
+    talk = [{"role": "user", "content": "q"}]
+    assert asked_and_said({"instruction": "x", "messages": talk}, "row 1") == (tuple(talk), None)
+    for row in ({"instruction": "x", "output": ""}, {"instruction": "", "output": "y"}):
+        with pytest.raises(DataError, match="is empty"):
+            read_demonstrations([row])
 
 
 def test_a_field_of_a_csv_file_may_be_a_document(tmp_path):

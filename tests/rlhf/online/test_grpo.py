@@ -9,6 +9,7 @@ from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import GRPOConfig
 from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.grpo import GRPOTrainer, _spread, group_advantages
+from torch.overrides import TorchFunctionMode
 
 
 def test_advantages_are_relative_to_the_group():
@@ -116,6 +117,34 @@ def test_a_group_of_equal_scores_of_any_size_has_no_spread():
     scores = torch.rand(200, generator=torch.Generator().manual_seed(0)).repeat_interleave(7)
     found = _spread(scores, torch.arange(200).repeat_interleave(7))
     assert found["frac_reward_zero_std"] == 1 and found["reward_std"] < 1e-6
+
+
+class Operations(TorchFunctionMode):
+    """Counts what is asked of torch."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_spread_of_many_groups_takes_no_more_operations_than_that_of_two():
+    counts = []
+    for groups in (2, 300):
+        sizes = torch.arange(groups) % 5 + 1
+        places = torch.arange(groups).repeat_interleave(sizes)
+        scores = torch.rand(len(places), generator=torch.Generator().manual_seed(1))
+        with Operations() as operations:
+            found = _spread(scores, places)
+        counts.append(operations.count)
+        parts = scores.split(sizes.tolist())
+        each = torch.stack([part.std() if len(part) > 1 else torch.zeros(()) for part in parts])
+        torch.testing.assert_close(found["reward_std"], each.mean())
+        assert found["frac_reward_zero_std"] == sum(len(part) == 1 for part in parts) / groups
+    assert counts[0] == counts[1]
+    none = _spread(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    assert none == {"reward_std": 0, "frac_reward_zero_std": 1}
 
 
 def test_groups_must_divide_the_batch():

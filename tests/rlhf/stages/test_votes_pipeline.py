@@ -6,13 +6,18 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import MachineOptions
 from playout.cli import main
 from playout.errors import DataError
+from playout.rlhf.data.rows import write_rows
+from playout.rlhf.data.votes import DIVISION
 from playout.rlhf.evaluation.findings import of_comparison
-from playout.rlhf.evaluation.report import closing
+from playout.rlhf.evaluation.report import closing, write_report
 from playout.rlhf.model import published
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.stages import sizes
+from playout.rlhf.stages.votes import VotesPipeline
 from small_language import MICRO, chat_tokenizer, small_model
 
 ADJECTIVES = ("fat", "old", "red", "wet", "hot", "dry")
@@ -49,8 +54,6 @@ def improved(chat_model, votes, tmp_path_factory):
     run = tmp_path_factory.mktemp("improved") / "run"
     words = ["rlhf", "all", "--size", "tiny", "--base", str(chat_model), "--data", str(votes)]
     words += ["--run", str(run), "--dtype", "float32", "--quiet", "--grpo", "--threads", "1"]
-    from playout.rlhf.stages.votes import VotesPipeline
-
     train, begun = VotesPipeline._train, []
 
     def stopping(self, stage):
@@ -64,6 +67,35 @@ def improved(chat_model, votes, tmp_path_factory):
     assert main(words) == 0
     yield run, begun
     patch.undo()
+
+
+def test_votes_on_prompts_without_room_for_an_answer_are_left_out(
+    chat_model, votes, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sizes.VOTE_RECIPES, "votes-tiny", MICRO)
+    rows = [json.loads(line) for line in votes.read_text().splitlines()]
+    for row in rows:
+        if row["prompt"] != f"the {ADJECTIVES[0]} user?":
+            row["prompt"] = " ".join([row["prompt"]] * 500)
+    file = tmp_path / "long.jsonl"
+    write_rows(file, rows)
+    words = ["rlhf", "all", "--size", "tiny", "--base", str(chat_model), "--data", str(file)]
+    assert main([*words, "--run", str(tmp_path / "run")]) == 2
+    assert "two prompts at least" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    for number, row in enumerate(rows):
+        if number % 2:
+            row["prompt"] = f"the {ADJECTIVES[number % 4]} user?"
+    write_rows(file, rows)
+    run = RunDir.create(tmp_path / "run", kind="rlhf.all", config={}, seed=0)
+    pipeline = VotesPipeline(
+        run, size="tiny", votes=str(file), machine=MachineOptions(), base=str(chat_model)
+    )
+    pipeline._write_data()
+    assert "5 of 8 prompts leave no room for an answer" in capsys.readouterr().out
+    files = [run.path / "data" / f"{name}.jsonl" for name in ("prompts", "heldout")]
+    asked = [row["prompt"][0]["content"] for file in files for row in rows_of(file)]
+    assert len(asked) == 3 and all(len(text) < 30 for text in asked)
 
 
 def rows_of(path):
@@ -101,8 +133,17 @@ def test_answers_before_and_after_stand_beside_each_other_with_a_share_and_its_i
     }
     assert set(pairs[0]["before"]) == set(pairs[0]["after"]) == {"response", "reward", "judge"}
     page = (run / "report" / "index.html").read_text()
-    for words in ("Votes of people", "wins against before", pairs[0]["prompt"], "Judge: "):
+    for words in (
+        "Votes of people",
+        "other people's votes taught",
+        "wins against before",
+        pairs[0]["prompt"],
+        "Judge: ",
+    ):
         assert words in page
+    (run / DIVISION).write_text('{"by_voters": false}')
+    page = write_report(run).read_text()
+    assert "maybe of the same people" in page and "other people's votes" not in page
     said = "\n".join(closing(run))
     assert "rlhf: its answers beat those before it in" in said and "to 2 prompts" in said
     assert "before" in said and "sampled" in said

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from playout.errors import CheckpointError
+from playout.rlhf.model.adapters import peft_folder
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters, merge_adapters, parse_targets
 from playout.rlhf.model.adapters.peft_folder import (
     load_adapter,
@@ -82,7 +83,7 @@ def logits(model):
         return model.logits(model(IDS))
 
 
-def test_adapters_of_all_experts_in_one_matrix_are_taken_apart(tmp_path):
+def test_adapters_of_all_experts_in_one_matrix_are_taken_apart(tmp_path, monkeypatch):
     """As PEFT writes them since transformers 5: ranks beside each other, by expert below them."""
     shape, rank = MIXTURES["mixtral"], 2
     save_adapter(adapted("q_proj", shape=shape), tmp_path, base="b")
@@ -97,7 +98,10 @@ def test_adapters_of_all_experts_in_one_matrix_are_taken_apart(tmp_path):
     pattern = {r".*\.gate_up_proj": 5}
     changed(tmp_path, lora_alpha=3, alpha_pattern=pattern, target_parameters=["mlp.experts"])
     model, plain = Transformer(shape), Transformer(shape)
+    read, asked = peft_folder._read_config, []
+    monkeypatch.setattr(peft_folder, "_read_config", lambda of: asked.append(of) or read(of))
     load_adapter(model, tmp_path)
+    assert asked == [tmp_path]
     below, above, inward, outward = sides.values()
     experts, before = model.blocks[1].experts, plain.blocks[1].experts
     for expert in range(count):
