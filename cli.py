@@ -96,9 +96,10 @@ def stages() -> dict[str, str]:
 
 
 def _usage(head: str, groups: dict[str, dict[str, tuple[str, str]]], last: str) -> str:
-    lines = [head]
+    lines, width = [head], max(len(name) for group in groups.values() for name in group) + 2
     for title, group in groups.items():
-        lines += [f"{title}:", *(f"  {name:<14}{text}" for name, (_, text) in group.items()), ""]
+        named = [f"  {name:<{width}}{text}" for name, (_, text) in group.items()]
+        lines += [f"{title}:", *named, ""]
     return "\n".join([*lines, last])
 
 

@@ -365,7 +365,7 @@ def plan_run(
     elif preset.adapts and minutes is not None and speed is not None:
         spent = ranks.first(time.monotonic() - begun)
         left = time_to_learn(minutes, spent, rating=command.rating)
-        config = fit(config, speed, left, given=given)
+        config = fit(config, speed, left, spent=spent, given=given)
         planned_by = speed
     ratings = 0
     if command.rating and speed is not None:

@@ -229,6 +229,8 @@ def _train(command: Command) -> RunDir:
         with stop_at_once(left):
             total = max(1, round(config.epochs * trainer.per_epoch))
             if command.minutes is not None:
+                if not (command.quiet or run.record.get("budget")) and ranks.is_first():
+                    print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
                 total = plan(
                     run,
                     minutes=command.minutes,
@@ -366,8 +368,13 @@ def _game(split: Split) -> str:
 
 
 def _some_steps(trainer: PretrainTrainer) -> int:
-    """Makes an update; how many steps that were."""
+    """Makes an update; how many steps that were.
+
+    It is of one step at first, and of as many as were made until then later on: where steps are
+    slow, measuring takes two of them or about twice its time, and not two whole updates.
+    """
     before = trainer.steps
+    trainer.steps_an_update = min(type(trainer).steps_an_update, max(1, before))
     trainer.update()
     return trainer.steps - before
 

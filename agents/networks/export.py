@@ -35,7 +35,7 @@ from torch.nn import functional
 
 _TOLERANCE = 1e-4  # of answers, relative where they are larger than 1
 _CHECKED_ROWS = (1, 7, 64)  # batches that are compared
-_INSTALL = "pip install onnx onnxruntime onnxscript"  # the extra "export"
+_INSTALL = "pip install 'playout[export]'"
 
 
 class Exportable(Protocol):
@@ -233,9 +233,7 @@ def check_onnx(network: Exportable, path: Path) -> float:
     try:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError:
-        raise RunError(
-            "the check needs onnxruntime: pip install onnxruntime, or use --no-check"
-        ) from None
+        raise RunError(f"the check needs onnxruntime: {_INSTALL}, or use --no-check") from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     known = [entry.name for entry in session.get_inputs()]
     worst = 0.0

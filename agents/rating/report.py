@@ -16,6 +16,7 @@ from playout.agents.rating.intervals import (
     share_interval,
 )
 from playout.agents.rating.ratings import Ratings
+from playout.agents.runs.console import counted
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 
@@ -140,13 +141,14 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
             mean, half = one["mean_return"]
             print(f"{one['a']} gets {mean:+.3f} ± {half:.3f} a game against {one['b']}.")
     if num_players > 1:
-        value, low, high = report["first_move_elo"]
-        print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
+        value, low, high = (round(elo) for elo in report["first_move_elo"])
+        print(f"Moving first is worth {value} Elo ({low} .. {high}).")
     for one in report["players"]:
         if one.get("answers"):
             share = 100 * one["illegal"] / one["answers"]
+            answers = counted(one["answers"], "answer")
             print(
-                f"{one['player']}: {one['illegal']} of {one['answers']} answers were no legal "
+                f"{one['player']}: {one['illegal']} of {answers} were no legal "
                 f"moves ({share:.1f} %)."
             )
     for one in report["pairings"]:

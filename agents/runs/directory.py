@@ -26,6 +26,7 @@ from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import as_toml, to_dict
 from playout.agents.runs.ranks.alike import git_commit, versions
+from playout.agents.runs.reporting import as_typed
 from playout.cores import usable_cores
 from playout.errors import CheckpointError, RunError
 from playout.own_code import trust_words
@@ -90,7 +91,8 @@ class RunDir(Checkpoints):
     def resume_command(self) -> str:
         """What continues it from a terminal; a stage is continued by the run it belongs to."""
         whole = self.whole
-        return f"{whole.command} --resume {whole.path}{trust_words(whole.config)}"
+        verb = whole.command.removeprefix("playout ")
+        return f"{as_typed()} {verb} --resume {whole.path}{trust_words(whole.config)}"
 
     def command_for(self, verb: str, *words: str) -> str:
         """What uses it from a terminal: "playout match RUN uct:1000 --trust my_game".
@@ -99,7 +101,7 @@ class RunDir(Checkpoints):
             verb: The command.
             *words: What stands behind the run.
         """
-        line = " ".join(["playout", verb, str(self.path), *words])
+        line = " ".join([as_typed(), verb, str(self.path), *words])
         return f"{line}{trust_words(self.config)}"
 
     @property

@@ -20,6 +20,7 @@ from playout.agents.runs.console import Console, Mode, RemainingTime, make_conso
 from playout.agents.runs.devices import keep_freed_memory
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
+from playout.agents.runs.metrics.log import FILE as METRICS
 from playout.agents.runs.metrics.tensorboard import TensorBoardView
 from playout.agents.runs.signals import Interrupted, Signals
 from playout.agents.runs.trainer import Trainer
@@ -104,6 +105,8 @@ class _Loop:
             rated = [c.metric for c in self.run.checkpoints() if c.metric is not None]
             self.best = max(rated, default=-math.inf)
             rows, purge_step = entry.info.get("metrics", {}), self.trainer.progress[0] + 1
+        elif (self.run.path / METRICS).exists():  # stopped by force, or without a save
+            self.note = "no checkpoint was saved yet: begins anew"
         if ranks.world() > 1:
             ranks.agree("what they begin from", self.trainer.digest())
         if ranks.is_first():

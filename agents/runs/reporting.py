@@ -10,6 +10,8 @@ import contextlib
 import json
 import math
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +36,24 @@ def only_json(path: Path | None) -> Iterator[None]:
             yield
     finally:
         _json_stream.pop()
+
+
+def as_typed(program: str = "playout") -> str:
+    """How a program of this installation is started from the folder where this command was.
+
+    Args:
+        program: Its name: playout, or another that was installed beside it.
+
+    Returns:
+        The name where PATH leads to it; else with the folder that was typed: ".venv/bin/playout".
+    """
+    folder, started = os.path.split(sys.argv[0])
+    beside, found = os.path.join(folder, program), shutil.which(program)
+    if started != "playout" or not os.path.exists(beside):
+        return program
+    if found is not None and os.path.samefile(found, beside):
+        return program
+    return shlex.quote(beside)
 
 
 def must_be_writable(path: Path) -> None:

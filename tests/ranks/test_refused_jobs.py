@@ -40,7 +40,7 @@ CASES = {
     "rank 0 has nothing more, rank 1 has --seed 7": ("--seed 7", [*PPO, "--run", "RUNS/new"]),
     "numpy '1.0'": ("version", ["ppo", "--resume", "RUNS/ppo"]),
     "ranks differ in the code of playout": ("code", ["ppo", "--resume", "RUNS/ppo"]),
-    "2 ranks but only 1 environments": ("", ["ppo", "--resume", "RUNS/narrow"]),
+    "2 ranks but only 1 environment:": ("", ["ppo", "--resume", "RUNS/narrow"]),
     "2 ranks but only 1 rows a step": ("", ["rlhf", "pretrain", "--resume", "RUNS/text"]),
 }
 

@@ -56,7 +56,12 @@ class _Costs:
 
 
 def fit(
-    config: AlphaZeroConfig, speed: Speed, seconds: float, *, given: Set[str] = frozenset()
+    config: AlphaZeroConfig,
+    speed: Speed,
+    seconds: float,
+    *,
+    spent: float = 0.0,
+    given: Set[str] = frozenset(),
 ) -> AlphaZeroConfig:
     """The configuration with the counts that suit the speed.
 
@@ -64,6 +69,7 @@ def fit(
         config: what presets and the person say.
         speed: of the game, with this configuration.
         seconds: for self-play and learning.
+        spent: seconds of the run until now, which a longer one would take as well.
         given: full names of settings that the person has chosen; they stay.
 
     Raises:
@@ -72,7 +78,7 @@ def fit(
     costs = _Costs(1 / speed.moves_per_s, speed.row_seconds)
     groups = config.selfplay.num_groups
     positions = seconds / costs.each
-    check_enough(config, speed, seconds)
+    check_enough(config, speed, seconds, spent)
     update = min(max(seconds / UPDATES, MIN_UPDATE_SECONDS), MAX_UPDATE_SECONDS)
     # All games together move on once within an update, and end several times within the run.
     most = min(positions / (GENERATIONS * speed.length), update * speed.moves_per_s)
@@ -259,13 +265,14 @@ def changed(config: AlphaZeroConfig, changes: dict[str, float]) -> AlphaZeroConf
     )
 
 
-def check_enough(config: AlphaZeroConfig, speed: Speed, seconds: float) -> None:
+def check_enough(config: AlphaZeroConfig, speed: Speed, seconds: float, spent: float = 0.0) -> None:
     """Says before a run begins that it would not learn.
 
     Args:
         config: of the run, with the fewest trees that it can have.
         speed: of its game.
         seconds: for self-play and learning.
+        spent: of the run until now: starting and measuring.
 
     Raises:
         ConfigError: fewer than the positions of a few gradient steps, or no game would end.
@@ -277,10 +284,13 @@ def check_enough(config: AlphaZeroConfig, speed: Speed, seconds: float) -> None:
     )
     needed = least * costs.each
     if seconds < needed:
+        # Of all minutes 0.77 at least are for this (`time_to_learn`), less what was spent.
+        wanted = 1.4 * (needed + spent)
         raise ConfigError(
             f"too little time to learn {config.game}: it plays {speed.moves_per_s:.3g} moves a "
-            f"second here, and the first few gradient steps need {_minutes(needed)}; give "
-            f"--minutes {math.ceil(10 * needed * 1.4 / 60) / 10:g} or more, or fewer --simulations"
+            f"second here, the first few gradient steps need {_minutes(needed)}, and starting and "
+            f"measuring took {_minutes(spent)}; give --minutes "
+            f"{math.ceil(10 * wanted / 60) / 10:g} or more, or fewer --simulations"
         )
 
 

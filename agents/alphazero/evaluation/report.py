@@ -30,7 +30,7 @@ from playout.agents.rating.play import play_games
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
-from playout.agents.runs.reporting import write_json
+from playout.agents.runs.reporting import as_typed, write_json
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game_text
 from playout.errors import CheckpointError, StoppedError
@@ -62,7 +62,8 @@ def print_plan(
     if config.updates is not None:
         length = counted(config.updates, "update")
     if minutes is not None:
-        length = f"about {minutes:g} minutes ({length} to begin with)"
+        unit = "minute" if minutes == 1 else "minutes"
+        length = f"about {minutes:g} {unit} ({length} to begin with)"
     network = describe_network(config.network, config.size, networks[-1])
     if config.first_size:
         first = describe_network(config.network, config.first_size, networks[0])
@@ -144,7 +145,8 @@ def print_summary(
         left = None if until is None else (1 - SHOWN_SHARE) * (until - time.monotonic())
         report = rate_player(player, ladder, earlier=earlier, seconds=left, seed=run.seed)
         write_json(run.path / "strength.json", report)
-        lines = summary_lines(report, games, checkpoint_text(run))
+        timed = run.config.get("updates") is None and run.config.get("games") is None
+        lines = summary_lines(report, games, checkpoint_text(run), timed=timed)
         print("\n".join([*lines, ""]), flush=True)
         picture, end = run.path / "summary.png", show_game(player, report, run.seed, until=until)
         draw(picture, run, end, alone=player.game.num_players == 1)
@@ -157,7 +159,7 @@ def print_summary(
         f"Play against it      {run.command_for('play', *words)}\n"
         f"Ask it about moves   {run.command_for('analyse', *words)}\n"
         f"Let it play others   {run.command_for('match', 'uct:1000', *words)}\n"
-        f"See all curves       tensorboard --logdir {run.path / 'tb'}"
+        f"See all curves       {as_typed('tensorboard')} --logdir {run.path / 'tb'}"
     )
     if not named:
         print(
@@ -196,13 +198,16 @@ def say_nothing_was_left(run: RunDir, before: int | None) -> None:
         )
 
 
-def summary_lines(report: dict[str, Any], games: int, checkpoint: str = "") -> list[str]:
+def summary_lines(
+    report: dict[str, Any], games: int, checkpoint: str = "", *, timed: bool = True
+) -> list[str]:
     """The report of `rate_player` as lines of text.
 
     Args:
         report: plain data.
         games: of self-play that the player has learned from.
         checkpoint: which one it is, where there are later ones.
+        timed: whether the run has minutes, which the report shares; else its length is counted.
     """
     lines = [f"What it has learned from {games:,} games of self-play"]
     if checkpoint:
@@ -239,9 +244,14 @@ def summary_lines(report: dict[str, Any], games: int, checkpoint: str = "") -> l
             "these games"
         )
     if not (matches or returns):
-        lines.append("  There was no time for games: playout eval plays some.")
-    lines.append("  (95 % intervals in brackets; uct:N is tree search with N random games a move)")
-    return lines
+        why = "The minutes left no time for games"
+        if not timed:
+            why = "No game fitted into this report, which takes a twentieth of the run's time"
+        lines.append(f"  {why}: playout eval plays some.")
+    notes = ["95 % intervals in brackets"] if positions or matches or returns else []
+    if any(name.startswith("uct:") for name in names + [one["player"] for one in returns]):
+        notes.append("uct:N is tree search with N random games a move")
+    return [*lines, f"  ({'; '.join(notes)})"] if notes else lines
 
 
 def show_game(

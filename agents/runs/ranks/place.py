@@ -96,7 +96,8 @@ def share(count: int, what: str) -> range:
     if ranks == 1:
         return range(count)
     if count < ranks:
-        raise ConfigError(f"{ranks} ranks but only {count} {what}: each needs at least one")
+        named = what.removesuffix("s") if count == 1 else what
+        raise ConfigError(f"{ranks} ranks but only {count} {named}: each needs at least one")
     return range(count * rank() // ranks, count * (rank() + 1) // ranks)
 
 

@@ -105,7 +105,7 @@ def test_the_command_chooses_a_format_and_says_what_it_wrote(untrained_run, caps
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata()["game"].startswith("connect_four")
     assert main(["export", str(untrained_run), "--format", "onnx"]) == 2
-    assert "pip install onnx onnxruntime onnxscript" in capsys.readouterr().err
+    assert "pip install 'playout[export]'" in capsys.readouterr().err
     assert main(["export", str(untrained_run), "--format", "hf"]) == 2
     assert "exported as onnx or safetensors, not hf" in capsys.readouterr().err
 

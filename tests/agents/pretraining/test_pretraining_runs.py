@@ -294,6 +294,26 @@ def test_a_run_that_does_not_begin_leaves_no_folder(minutes, error, folder, tmp_
     assert not (tmp_path / "a").exists()
 
 
+def test_measuring_slow_steps_takes_two_of_them_and_is_announced(
+    folder, tmp_path, monkeypatch, capsys
+):
+    now, steps, step = [0.0], [], PretrainTrainer.step
+
+    def slow(self):
+        now[0] += 60.0
+        steps.append(self.total)
+        return step(self)
+
+    monkeypatch.setattr("playout.agents.pretraining.budget.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(PretrainTrainer, "step", slow)
+    settings = {**SETTINGS, "quiet": False}
+    playout.pretrain_trunk(str(folder), minutes=3, run=tmp_path / "a", **settings)
+    assert steps == [10**6, 10**6, 3, 3, 3]  # two that are thrown away, and those of the run
+    assert "Measuring how much fits into the time" in capsys.readouterr().err
+    playout.pretrain_trunk(resume=tmp_path / "a", quiet=False)
+    assert len(steps) == 5 and "Measuring" not in capsys.readouterr().err
+
+
 def test_a_run_goes_back_to_no_checkpoint_on_other_data(tmp_path, monkeypatch):
     folder = png_folder(tmp_path / "pictures")
     run = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)

@@ -59,7 +59,7 @@ def test_help_lists_every_command_with_a_line(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
     for name, (_, text) in cli.commands().items():
-        assert f"  {name:<14}{text}" in out
+        assert f"  {name:<16}{text}" in out
     assert cli.main([]) == 0 and capsys.readouterr().out == out
 
 

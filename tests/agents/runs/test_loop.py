@@ -50,6 +50,25 @@ def test_a_run_has_a_row_an_update_and_ends_saved(memory_path):
     assert run.find("best").metric == max(row.get("eval/score", -9) for row in rows)
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_says_that_it_begins_anew(
+    memory_path, capsys
+):
+    class Killed(ToyTrainer):
+        def update(self):
+            if self.n == 2:
+                raise SystemExit(137)
+            return super().update()
+
+    run, anew = make_run(memory_path / "r"), "no checkpoint was saved yet: begins anew"
+    with pytest.raises(SystemExit):
+        train(Killed(4), run, console="plain")
+    assert run.find() is None and anew not in capsys.readouterr().out
+    train(ToyTrainer(4), RunDir.open(run.path), console="plain")
+    assert capsys.readouterr().out.count(anew) == 1
+    train(ToyTrainer(6), RunDir.open(run.path), console="plain")
+    assert anew not in capsys.readouterr().out
+
+
 def test_an_update_just_before_the_last_is_not_rated(memory_path):
     run = make_run(memory_path / "r")
     train(ToyTrainer(11), run, eval_every=5, console=False)

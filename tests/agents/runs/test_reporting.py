@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from playout import cli
-from playout.agents.runs.reporting import bar, must_be_writable, table, write_json
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import as_typed, bar, must_be_writable, table, write_json
 from playout.errors import DataError
 
 
@@ -75,3 +76,23 @@ def test_a_file_that_cannot_be_written_is_found_out_before_the_work(tmp_path):
 
 def test_a_bar_has_eighths():
     assert [bar(share, 2) for share in (0, 1 / 16, 0.5, 1, 2)] == ["", "▏", "█", "██", "██"]
+
+
+def test_commands_are_told_as_they_work_where_the_command_was_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    programs = tmp_path / "a b" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("playout", "tensorboard"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(sys, "argv", ["a b/bin/playout"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = RunDir.create(tmp_path / "r", kind="toy", config={}, seed=0)
+    assert as_typed("tensorboard") == "'a b/bin/tensorboard'"
+    assert run.command_for("play") == f"'a b/bin/playout' play {run.path}"
+    assert run.resume_command == f"'a b/bin/playout' toy --resume {run.path}"
+    monkeypatch.setenv("PATH", str(programs))
+    assert (as_typed(), as_typed("tensorboard")) == ("playout", "tensorboard")
+    monkeypatch.setattr(sys, "argv", ["somewhere/pytest"])
+    monkeypatch.setenv("PATH", "")
+    assert as_typed() == "playout"

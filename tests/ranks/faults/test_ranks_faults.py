@@ -112,7 +112,7 @@ def test_ranks_that_see_no_run_or_cannot_write_are_refused_on_every_rank(memory_
     assert "no space left" in full
     assert kept == [1]
     assert own == {"rank": 1}
-    assert few == "ConfigError: 2 ranks but only 1 environments: each needs at least one"
+    assert few == "ConfigError: 2 ranks but only 1 environment: each needs at least one"
 
 
 def test_a_command_for_one_process_is_refused_by_one_line_of_one_rank():

@@ -14,6 +14,7 @@ from playout.agents.alphazero.budget.fit import (
     too_short,
 )
 from playout.agents.alphazero.budget.machine import Machine
+from playout.agents.alphazero.budget.minutes import time_to_learn
 from playout.agents.alphazero.budget.presets import configure, preset_for
 from playout.agents.alphazero.budget.speed import Speed, measure_rules
 from playout.agents.alphazero.evaluation.settings import EvaluationSettings, evaluation_cost
@@ -77,6 +78,16 @@ def test_too_little_time_for_a_gradient_step_is_said_with_the_minutes_that_are_n
     needed = float(str(found.value).rpartition("--minutes ")[2].split()[0])
     assert 1 < needed < 60
     fit(guessed(minutes=needed), very_slow, 0.85 * 60 * needed)
+
+
+@pytest.mark.parametrize("rating", [False, True])
+def test_the_minutes_that_are_needed_are_more_than_those_given(rating):
+    left = time_to_learn(1.0, spent := 57.0, rating=rating)
+    with pytest.raises(ConfigError, match=r"starting and measuring took 0\.95 min.*") as found:
+        fit(guessed(minutes=1.0), SLOW, left, spent=spent)
+    needed = float(str(found.value).rpartition("--minutes ")[2].split()[0])
+    assert 1 < needed < 2
+    fit(guessed(minutes=needed), SLOW, time_to_learn(needed, spent, rating=rating), spent=spent)
 
 
 def test_what_the_person_has_chosen_stays():

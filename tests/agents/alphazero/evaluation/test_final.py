@@ -66,6 +66,10 @@ def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
         assert one["games"] < 100_000 and high - low > 0.01
     none = rate_player(player, ladder, games=10, seconds=-1.0, seed=1)
     assert none["matches"] == [] and "no time" in "\n".join(summary_lines(none, 1))
+    counted = "\n".join(summary_lines(none, 1, timed=False))
+    assert "a twentieth of the run's time" in counted and "no time" not in counted
+    nothing = "\n".join(summary_lines({"positions": [], "matches": []}, 1))
+    assert "brackets" not in nothing and "uct:N" not in nothing
 
 
 def test_the_summary_shows_a_game_a_picture_and_keeps_the_numbers(run_of_own, capsys):
@@ -82,7 +86,7 @@ def test_where_no_time_is_left_no_game_is_shown_and_the_curves_still_are(run_of_
     (run.path / "summary.png").unlink(missing_ok=True)
     print_summary(run, seconds=0.0, game=game)
     text = capsys.readouterr().out
-    assert "A game: " not in text and "There was no time for games" in text
+    assert "A game: " not in text and "No game fitted into this report" in text
     assert "playout play" in text
     assert (run.path / "summary.png").read_bytes().startswith(b"\x89PNG")
 
