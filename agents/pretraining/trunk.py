@@ -21,6 +21,7 @@ from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.networks.boards.smaller.held import plain_copy
 from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.transformer import BoardTransformer
@@ -182,7 +183,7 @@ def learned_trunk(state: Mapping[str, Any], where: object) -> Trunk:
 
 
 def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
-    """The trunk that a run has learned, on the processor.
+    """The trunk that a run has learned, on the processor; of few bits their plain numbers.
 
     Args:
         run: of pretrain-trunk, alphazero or ppo. Of ppo it is the policy's encoder of pictures, or
@@ -195,7 +196,8 @@ def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
     """
     if run.kind in ("pretrain-trunk", "alphazero"):
         _, state = run.load(which, only=("model", "network"))
-        return learned_trunk(state, run.path)
+        trunk = learned_trunk(state, run.path)
+        return _of_board(plain_copy(trunk.net)) if isinstance(trunk.net, BOARDS) else trunk
     if run.kind != "ppo":
         raise ConfigError(
             f"trunks are those of pretrain-trunk, alphazero and ppo; {run.path} is a run of "

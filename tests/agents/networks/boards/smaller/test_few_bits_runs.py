@@ -3,6 +3,8 @@
 import playout
 import pytest
 import torch
+from playout.agents.networks.boards.smaller.held import Held
+from playout.agents.pretraining.trunk import learned_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
@@ -72,6 +74,16 @@ def test_a_run_of_few_bits_is_begun_from_and_not_resumed(held, tmp_path, capsys)
     run = playout.alphazero("tic_tac_toe", init=str(held.path), **line)
     state = run.load(only=("model",))[1]["model"]
     assert state["blocks.0.conv1.weight"].dtype == torch.float32
+
+
+def test_the_trunk_of_few_bits_answers_as_before_and_learns(held):
+    trunk = trunk_of(held)
+    assert not any(isinstance(part, Held) for part in trunk.modules())
+    assert dict(trunk.net.named_parameters())["blocks.0.conv1.weight"].requires_grad
+    codes = learned_trunk(held.load(only=("model", "network"))[1], "a run").eval()
+    board = torch.from_numpy(playout.game("tic_tac_toe").batch(1).observe())
+    with torch.no_grad():
+        torch.testing.assert_close(trunk.eval().vector(board), codes.vector(board))
 
 
 def test_a_run_is_held_in_few_bits_once(held, tmp_path, capsys):
