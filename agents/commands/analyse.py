@@ -67,7 +67,7 @@ class Command(MachineOptions):
 
     moves_file: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Positions, one a line, written alike; an empty line is the start. Of a file of games, which
-    ends in .sgf, .pgn or .jsonl, every position in which a move was played.
+    ends in .sgf, .pgn, .mat or .jsonl, every position in which a move was played.
     """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
