@@ -129,10 +129,11 @@ class EvalOptions(MachineOptions):
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
         check_seed(self.seed)
-        if self.data and not self.probe:
-            raise ConfigError("--data is what a probe reads: add --probe linear")
         if self.count is not None and self.count < 10:
             raise ConfigError(f"--count must be at least 10, not {self.count}")
+        for name in ("data", "count"):
+            if getattr(self, name) and not self.probe:
+                raise ConfigError(f"--{name} says what a probe reads: add --probe linear")
         for name in ("shots", "memorisation"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")

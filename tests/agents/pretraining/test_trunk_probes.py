@@ -187,5 +187,9 @@ def test_a_probe_of_an_environment_needs_labelled_data(seen, capsys, monkeypatch
     monkeypatch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
     assert main(["eval", str(seen.path), "--probe", "linear"]) == 2
     assert "--data DATA, with labelled pictures of 1 x 12 x 12" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="add --probe linear"):
-        playout.evaluate(seen.path, data="digits")
+
+
+@pytest.mark.parametrize("given", [{"data": "digits"}, {"count": 500}])
+def test_what_only_a_probe_reads_is_refused_without_one(given, seen):
+    with pytest.raises(ConfigError, match=f"--{next(iter(given))} .* add --probe linear"):
+        playout.evaluate(seen.path, **given)
