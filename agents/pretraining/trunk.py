@@ -203,6 +203,8 @@ def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
             f"trunks are those of pretrain-trunk, alphazero and ppo; {run.path} is a run of "
             f"{run.kind}"
         )
+    if ":" in str(run.config.get("network", {}).get("network", "")):
+        raise ConfigError(f"{run.path} holds a network of one's own, which may be cut anywhere")
     player = load_policy(run, which, machine=replace(DEFAULT_MACHINE, device="cpu"))
     policy = player.policy
     if isinstance(policy, BoardPolicy) and isinstance(policy.net, BOARDS):

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.networks.encoders import Impala
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.probes import (
@@ -53,6 +54,13 @@ class Bars(gym.Env):
         reward = float(action == self.labels[self.at])
         self.at += 1
         return self.pixels[self.at][:, :, None], reward, self.at == 8, False, {}
+
+
+class Reversed(Impala):
+    """Somebody's own encoder, which sees the negative."""
+
+    def forward(self, obs):
+        return super().forward(255 - obs)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +142,13 @@ def test_pretraining_begins_with_the_encoder_of_ppo_and_is_of_its_kind(seen, fol
         assert torch.equal(run.load(only=("model",))[1]["model"][name], tensor), name
     again = playout.pretrain_trunk(resume=run.path, quiet=True)
     assert again.config["network"] == run.config["network"]
+
+
+def test_an_encoder_of_ones_own_is_no_trunk(tmp_path, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
+    run = playout.ppo("Bars-v0", network=f"{__name__}:Reversed", run=tmp_path / "own", **SMALL)
+    with pytest.raises(ConfigError, match="a network of one's own, which may be cut anywhere"):
+        trunk_of(run)
 
 
 def test_pixels_are_read_as_features_are():
