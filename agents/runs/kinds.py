@@ -192,7 +192,8 @@ class ExportOptions(MachineOptions):
     """
 
     out: Annotated[Path | None, _PATH] = None
-    """File or folder to write; by default one named after the format inside the run."""
+    """File or folder to write; by default one named after the format inside the run, and of a run
+    of few bits a folder beside it (NAME-nf4)."""
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
@@ -204,7 +205,7 @@ class ExportOptions(MachineOptions):
     """
 
     check: bool = True
-    """Compare the exported network's answers with the original's."""
+    """Compare the answers of an ONNX file or a language model with the original's."""
 
 
 class Actor(Protocol):

@@ -101,6 +101,8 @@ def test_bits_that_a_format_or_a_run_cannot_have_are_refused(learned, tmp_path, 
     assert "ONNX Runtime multiplies bytes" in error
     error = refused(capsys, *whole, "--format", "run", "--quantise", "dynamic")
     assert "use --format onnx" in error
+    error = refused(capsys, *whole, "--quantise", "int8", "--no-check")
+    assert "--no-check does nothing for a run" in error
     assert not any(tmp_path.iterdir())
     error = refused(capsys, "export", learned.path, "--out", learned.path, "--quantise", "int8")
     assert "is a run already" in error
