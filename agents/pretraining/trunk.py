@@ -222,8 +222,13 @@ def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
     return found
 
 
-def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
-    """Gives a trunk the weights of an earlier run, as `trunk_of` has them.
+def begin_from(trunk: Trunk, begun: Trunk, where: object) -> list[str]:
+    """Gives a trunk the weights of an earlier one, which stays as it is.
+
+    Args:
+        trunk: gets them, in place.
+        begun: as `trunk_of` has it.
+        where: its run, in errors.
 
     Returns:
         The names of the tensors of `net` that stay as they were, since there they have another
@@ -232,9 +237,12 @@ def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
     Raises:
         ConfigError: it is of another kind, or of another shape.
     """
-    begun = trunk_of(run)
     if isinstance(trunk.net, BOARDS) and isinstance(begun.net, BOARDS):
+        if trunk.network != begun.network:
+            raise ConfigError(
+                f"positions are learned by a {trunk.network}, and {where} holds a {begun.network}"
+            )
         weights, description = begun.net.state_dict(), begun.description()
-        return take_weights(trunk.net, weights, description=description, where=run.path)
-    take_encoder(trunk.net, begun.net.state_dict(), where=run.path)
+        return take_weights(trunk.net, weights, description=description, where=where)
+    take_encoder(trunk.net, begun.net.state_dict(), where=where)
     return []

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.encoders import Impala
+from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.probes import (
@@ -23,7 +24,7 @@ from playout.agents.pretraining.probes import (
     probe,
     raw,
 )
-from playout.agents.pretraining.trunk import learned_trunk, new_trunk, trunk_of
+from playout.agents.pretraining.trunk import begin_from, learned_trunk, new_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
@@ -142,6 +143,29 @@ def test_pretraining_begins_with_the_encoder_of_ppo_and_is_of_its_kind(seen, fol
         assert torch.equal(run.load(only=("model",))[1]["model"][name], tensor), name
     again = playout.pretrain_trunk(resume=run.path, quiet=True)
     assert again.config["network"] == run.config["network"]
+
+
+def test_the_run_of_init_is_read_once(seen, folder, tmp_path, monkeypatch):
+    asked = []
+
+    def read(run, *given):
+        asked.append(run.path)
+        return trunk_of(run, *given)
+
+    monkeypatch.setattr(trunks, "trunk_of", read)
+    playout.pretrain_trunk(
+        str(folder), objective="masked", init=str(seen.path), minutes=0.005, batch=40, quiet=True,
+        run=tmp_path / "run",
+    )  # fmt: skip
+    assert asked == [seen.path]
+
+
+def test_positions_do_not_begin_with_a_transformer():
+    data = positions_of_game(GAME, count=60, seed=0).train
+    net = new_network(data.game, "8x1", network="transformer")
+    begun = learned_trunk({"network": net.config.to_dict(), "model": net.state_dict()}, "a run")
+    with pytest.raises(ConfigError, match=r"by a resnet, and runs/x holds a transformer"):
+        begin_from(new_trunk(data, size="8x1"), begun, "runs/x")
 
 
 def test_an_encoder_of_ones_own_is_no_trunk(tmp_path, monkeypatch):
