@@ -194,9 +194,11 @@ def test_large_pictures_are_read_by_the_means_of_squares():
     pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 70, 65)).astype(np.uint8)
     large = Pictures(name="large", pixels=pixels, labels=np.zeros(300, np.int64))
     found = raw(large, np.arange(300))
-    assert found.shape == (300, 3 * 23 * 21) and found.shape[1] <= MAX_PIXELS
-    one = found[299].reshape(3, 23, 21)[2, 22, 20]
-    assert one == pytest.approx(pixels[299, 2, 66:69, 60:63].mean() / 255, abs=1e-6)
+    assert found.shape == (300, 3 * 24 * 22) and found.shape[1] <= MAX_PIXELS
+    last = found[299].reshape(3, 24, 22)[2]
+    assert last[22, 20] == pytest.approx(pixels[299, 2, 66:69, 60:63].mean() / 255, abs=1e-6)
+    corner = pixels[299, 2, 69, [63, 64, 64]].mean() / 255  # what lies at the edge is repeated
+    assert last[23, 21] == pytest.approx(corner, abs=1e-6)
     small = Pictures(name="small", pixels=pixels[:5, :, :32, :32], labels=np.zeros(5, np.int64))
     assert np.array_equal(raw(small, np.arange(5)), small.images(np.arange(5)).reshape(5, -1))
 
