@@ -67,7 +67,7 @@ class Command(MachineOptions):
 
     moves_file: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Positions, one a line, written alike; an empty line is the start. Of a file of games, which
-    ends in .sgf, .pgn or .jsonl, every position in which a move was played.
+    ends in .sgf, .pgn, .mat or .jsonl, every position in which a move was played.
     """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -126,20 +126,18 @@ def _answer_file(command: Command, path: Path) -> int:
     from playout.envs.core.game import StateBatch
     from playout.envs.records.files import holds_games
 
-    of_games = holds_games(path)
+    of_games, states = holds_games(path), []
     lines = [] if of_games else read_lines(path)
-    game, judge = open_judge(command)
-    states = []
     if of_games:
-        for moves, state in read_games(game, path):
+        for moves, state in read_games(_game(command), path):
             lines.append(moves)
             states.append(state)
-    judges = [judge]
     # More than one chunk: judges share the cores out among them; their answers do not differ.
     cores = (command.threads or usable_cores()) if command.evaluator == "network" else 1
     if (count := min(cores, 8, len(lines) // BATCH)) > 1:
-        share = replace(command, threads=cores // count)
-        judges = [open_judge(share)[1] for _ in range(count)]
+        command = replace(command, threads=cores // count)
+    game, *judges = open_judge(command)
+    judges += [open_judge(command)[1] for _ in range(1, count)]
     if not of_games:
         states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
@@ -216,19 +214,28 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
     return state
 
 
+def _game(command: Command, given: object | None = None) -> NativeGame:
+    """The game whose positions are judged."""
+    from playout.agents.players.load import game_of_run
+    from playout.envs.core.registry import given_game
+
+    chosen, is_run = given if given is not None else command.game, Path(command.run).is_dir()
+    if command.evaluator == "network" and not is_run:
+        raise ConfigError(
+            f"{command.run} is not a run directory: use --evaluator rollout or solver"
+        )
+    if chosen is None and is_run:
+        return game_of_run(command.run)
+    return given_game(command.run if chosen is None else chosen)
+
+
 def open_judge(command: Command, game: object | None = None) -> tuple[NativeGame, Judge]:
     """The game and what judges its positions."""
     from playout.agents.players import analysis
-    from playout.agents.players.load import game_of_run, load_player, one_torch_thread
-    from playout.envs.core.registry import given_game
+    from playout.agents.players.load import load_player, one_torch_thread
 
-    chosen = game if game is not None else command.game
-    known = None if chosen is None else given_game(chosen)
+    known = _game(command, game)
     if command.evaluator == "network":
-        if not Path(command.run).is_dir():
-            raise ConfigError(
-                f"{command.run} is not a run directory: use --evaluator rollout or solver"
-            )
         player = load_player(
             command.run,
             which=command.which,
@@ -238,9 +245,6 @@ def open_judge(command: Command, game: object | None = None) -> tuple[NativeGame
         )
         one_torch_thread()
         return player.game, player.judge()
-    if known is None:
-        is_run = Path(command.run).is_dir()
-        known = game_of_run(command.run) if is_run else given_game(command.run)
     if command.evaluator == "solver":
         from playout.mcts.exact.solver import Solver
 

@@ -97,7 +97,8 @@ class Command(MachineOptions):
     """
 
     records: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Append all games to this file: SGF (.sgf), PGN (.pgn), or one JSON object a line."""
+    """Append all games to this file: SGF (.sgf), PGN (.pgn), backgammon's .mat, or
+    one JSON object a line."""
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the results to this file; - is standard output."""

@@ -31,6 +31,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from playout.agents.pretraining.data.dataset import Split
     from playout.agents.pretraining.trainer import PretrainTrainer
+    from playout.agents.pretraining.trunk import Trunk
 
 EVALUATIONS = 10
 
@@ -80,7 +81,7 @@ class Command(TrainingOptions):
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
     """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo; of pictures the kind of
-    network is its own."""
+    network is its own, of positions it has to be a resnet."""
 
     pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
 
@@ -148,10 +149,10 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan
-    from playout.agents.pretraining.data.sources import digest, load, read_otherwise
+    from playout.agents.pretraining.data.sources import digest, load, read_otherwise, trust_typed
     from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.trainer import PretrainTrainer
-    from playout.agents.pretraining.trunk import begin_from, new_trunk, without_channels
+    from playout.agents.pretraining.trunk import begin_from, new_trunk, trunk_of, without_channels
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
@@ -160,8 +161,15 @@ def _train(command: Command) -> RunDir:
         _refuse_unused(command)
     check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)
-    if command.resume is None:
-        command = _settled(command)
+    last = None if command.resume is None else RunDir.open(command.resume)
+    goes_on = last is not None and last.find() is not None
+    if last is None:
+        trust_typed(command.data)
+    begun = None
+    if command.init and not goes_on:  # a checkpoint brings its own
+        begun = trunk_of(RunDir.open(command.init))
+    if last is None:
+        command = _settled(command, begun)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
@@ -178,21 +186,20 @@ def _train(command: Command) -> RunDir:
     config = command.pretrain
     if command.resume is None:
         must_teach(split.train, config)
-    last, found = None if command.resume is None else RunDir.open(command.resume), digest(split)
+    found = digest(split)
     if last is not None and last.config["digest"] != found:  # before --from-step moves anything
         raise ConfigError(
             f"{command.data} does not hold what {last.path} has learned from"
             f"{read_otherwise(last.config)}"
         )
-    goes_on = last is not None and last.find() is not None
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
 
     narrower = bool(config.sparsity) and config.pattern == CHANNELS
 
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
-        if command.init and not goes_on:  # a checkpoint brings its own
-            fresh[:] = begin_from(trunk, RunDir.open(command.init))
+        if begun is not None:
+            fresh[:] = begin_from(trunk, begun, command.init)
         if narrower:
             trunk = without_channels(trunk, config.sparsity)
         return PretrainTrainer(
@@ -272,23 +279,21 @@ def _note_total(run: RunDir, total: int) -> None:
             store(total_steps=total)
 
 
-def _settled(command: Command) -> Command:
+def _settled(command: Command, begun: Trunk | None) -> Command:
     """The command with what follows from the preset of its environment, and from --init."""
     from playout.agents.pretraining.data.frames import OBSERVATIONS
-    from playout.agents.pretraining.data.sources import are_pictures, trust_typed
-    from playout.agents.pretraining.trunk import BOARDS, trunk_of
+    from playout.agents.pretraining.data.sources import are_pictures
+    from playout.agents.pretraining.trunk import BOARDS
 
     data, pretrain = command.data, command.pretrain
-    trust_typed(data)
     wrappers, env_options = command.wrappers, command.env_options
     if data.startswith(OBSERVATIONS):
         known = preset(data.removeprefix(OBSERVATIONS))
         wrappers = wrappers or tuple(known.get("wrappers", ()))
         env_options = env_options or dict(known.get("env_options", {}))
-    if command.init and pretrain.network == "auto" and are_pictures(data):
-        begun = trunk_of(RunDir.open(command.init))
-        if not isinstance(begun.net, BOARDS):
-            pretrain = replace(pretrain, network=begun.network)
+    own = "" if begun is None or isinstance(begun.net, BOARDS) else begun.network
+    if own and pretrain.network == "auto" and are_pictures(data):
+        pretrain = replace(pretrain, network=own)
     return replace(command, pretrain=pretrain, wrappers=wrappers, env_options=env_options)
 
 

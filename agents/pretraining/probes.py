@@ -2,7 +2,8 @@
 
 A linear probe is multinomial logistic regression on standardised features, its penalty chosen on a
 part of the training rows; neighbours vote by cosine; clusters and maps without labels are
-clusters.py's. The pixels themselves are the yardstick of each, read in the same way.
+clusters.py's. Pixels, of large pictures means of squares, are the yardstick of each, read in the
+same way.
 """
 
 from __future__ import annotations
@@ -69,15 +70,21 @@ def features(
 
 
 def raw(data: Dataset, rows: Rows) -> Features:
-    """float32 [B, C * h * w]: the pictures themselves, large ones as means of squares."""
+    """float32 [B, C * h * w]: the pictures themselves, large ones as means of squares.
+
+    Edges that fill no square are repeated until they do.
+    """
     channels, height, width = data.shape
-    side = math.ceil(math.sqrt(channels * height * width / MAX_PIXELS))
-    if side < 2:
+    side, h, w = 1, height, width
+    while channels * h * w > MAX_PIXELS and max(h, w) > 1:
+        side += 1
+        h, w = math.ceil(height / side), math.ceil(width / side)
+    if side == 1:
         return data.images(rows).reshape(len(rows), -1)
-    h, w = height // side, width // side
+    rest = (0, 0), (0, 0), (0, h * side - height), (0, w * side - width)
     found = np.empty((len(rows), channels * h * w), np.float32)
     for start in range(0, len(rows), 256):  # whole pictures may be large
-        part = data.images(rows[start : start + 256])[:, :, : h * side, : w * side]
+        part = np.pad(data.images(rows[start : start + 256]), rest, mode="edge")
         means = part.reshape(-1, channels, h, side, w, side).mean(axis=(3, 5))
         found[start : start + 256] = means.reshape(len(part), -1)
     return found

@@ -21,6 +21,7 @@ from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.networks.boards.smaller.held import plain_copy
 from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.transformer import BoardTransformer
@@ -182,7 +183,7 @@ def learned_trunk(state: Mapping[str, Any], where: object) -> Trunk:
 
 
 def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
-    """The trunk that a run has learned, on the processor.
+    """The trunk that a run has learned, on the processor; of few bits their plain numbers.
 
     Args:
         run: of pretrain-trunk, alphazero or ppo. Of ppo it is the policy's encoder of pictures, or
@@ -195,12 +196,15 @@ def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
     """
     if run.kind in ("pretrain-trunk", "alphazero"):
         _, state = run.load(which, only=("model", "network"))
-        return learned_trunk(state, run.path)
+        trunk = learned_trunk(state, run.path)
+        return _of_board(plain_copy(trunk.net)) if isinstance(trunk.net, BOARDS) else trunk
     if run.kind != "ppo":
         raise ConfigError(
             f"trunks are those of pretrain-trunk, alphazero and ppo; {run.path} is a run of "
             f"{run.kind}"
         )
+    if ":" in str(run.config.get("network", {}).get("network", "")):
+        raise ConfigError(f"{run.path} holds a network of one's own, which may be cut anywhere")
     player = load_policy(run, which, machine=replace(DEFAULT_MACHINE, device="cpu"))
     policy = player.policy
     if isinstance(policy, BoardPolicy) and isinstance(policy.net, BOARDS):
@@ -218,8 +222,13 @@ def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
     return found
 
 
-def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
-    """Gives a trunk the weights of an earlier run, as `trunk_of` has them.
+def begin_from(trunk: Trunk, begun: Trunk, where: object) -> list[str]:
+    """Gives a trunk the weights of an earlier one, which stays as it is.
+
+    Args:
+        trunk: gets them, in place.
+        begun: as `trunk_of` has it.
+        where: its run, in errors.
 
     Returns:
         The names of the tensors of `net` that stay as they were, since there they have another
@@ -228,9 +237,12 @@ def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
     Raises:
         ConfigError: it is of another kind, or of another shape.
     """
-    begun = trunk_of(run)
     if isinstance(trunk.net, BOARDS) and isinstance(begun.net, BOARDS):
+        if trunk.network != begun.network:
+            raise ConfigError(
+                f"positions are learned by a {trunk.network}, and {where} holds a {begun.network}"
+            )
         weights, description = begun.net.state_dict(), begun.description()
-        return take_weights(trunk.net, weights, description=description, where=run.path)
-    take_encoder(trunk.net, begun.net.state_dict(), where=run.path)
+        return take_weights(trunk.net, weights, description=description, where=where)
+    take_encoder(trunk.net, begun.net.state_dict(), where=where)
     return []

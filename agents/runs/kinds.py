@@ -129,10 +129,11 @@ class EvalOptions(MachineOptions):
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
         check_seed(self.seed)
-        if self.data and not self.probe:
-            raise ConfigError("--data is what a probe reads: add --probe linear")
         if self.count is not None and self.count < 10:
             raise ConfigError(f"--count must be at least 10, not {self.count}")
+        for name in ("data", "count"):
+            if getattr(self, name) and not self.probe:
+                raise ConfigError(f"--{name} says what a probe reads: add --probe linear")
         for name in ("shots", "memorisation"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")
@@ -191,7 +192,8 @@ class ExportOptions(MachineOptions):
     """
 
     out: Annotated[Path | None, _PATH] = None
-    """File or folder to write; by default one named after the format inside the run."""
+    """File or folder to write; by default one named after the format inside the run, and of a run
+    of few bits a folder beside it (NAME-nf4)."""
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
@@ -203,7 +205,7 @@ class ExportOptions(MachineOptions):
     """
 
     check: bool = True
-    """Compare the exported network's answers with the original's."""
+    """Compare the answers of an ONNX file or a language model with the original's."""
 
 
 class Actor(Protocol):

@@ -106,13 +106,14 @@ def print_plan(
 
 def describe_network(name: str, size: str, net: BoardNetwork) -> str:
     """A network for people: its kind, its size where it has one, and its number of parameters."""
-    channels, blocks, *_ = parse_size(size)
+    channels, blocks, _, inner = parse_size(size)
     sizes = {"channels": channels, "blocks": blocks}
     if isinstance(net, OwnNetwork):  # its class takes one of them, both or none
         sizes = {one: net.config.sizes[one] for one in sizes if one in net.config.sizes}
     shape = " x ".join(counted(count, one[:-1]) for one, count in sizes.items())
+    inside = f"{inner} inside each" if inner else ""
     count = sum(parameter.numel() for parameter in net.parameters())
-    return ", ".join(filter(None, (name, shape, f"{count:,} parameters")))
+    return ", ".join(filter(None, (name, shape, inside, f"{count:,} parameters")))
 
 
 def print_summary(

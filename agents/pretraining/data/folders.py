@@ -4,7 +4,7 @@ With `train` and `test` below it, a folder brings its own split; else a tenth is
 folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots). All
 pictures have one size, or `size` says to which they are brought. They are turned as their EXIF data
 say, and lie on white where they are transparent. A file that is no picture is named, never skipped;
-a link to another picture of the folder is that picture, and no further one.
+a link to a picture that is read anyway is no further one.
 """
 
 from __future__ import annotations
@@ -90,13 +90,26 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def _files(folder: Path, whole: Path | None = None) -> list[Path]:
-    """Pictures below a folder, without links to others below `whole`, which stand there anyway."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    if whole is not None:
-        root = whole.resolve()
-        found = [p for p in found if not (p.is_symlink() and p.resolve().is_relative_to(root))]
-    return sorted(found)
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def _of_classes(roots: list[Path]) -> list[list[tuple[Path, int]]]:
+    """Pictures of each root with the numbers of their classes; each stands once, see the head."""
+    found = [
+        [(path, number) for number, one in enumerate(_class_folders(root)) for path in _files(one)]
+        for root in roots
+    ]
+    seen = {path.resolve() for side in found for path, _ in side if not path.is_symlink()}
+
+    def is_further(path: Path) -> bool:
+        if not path.is_symlink():
+            return True
+        target, before = path.resolve(), len(seen)
+        seen.add(target)  # of links to what is not read itself the first one counts
+        return len(seen) > before
+
+    return [[(path, number) for path, number in side if is_further(path)] for side in found]
 
 
 def _groups(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
@@ -111,9 +124,9 @@ def _groups(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
     return found if several and max(map(len, below)) > 1 else None
 
 
-def _read_side(folder: Path, whole: Path, size: int, channels: int) -> Pictures:
-    folders = _class_folders(folder)
-    files = [(path, number) for number, one in enumerate(folders) for path in _files(one, whole)]
+def _read_side(
+    folder: Path, files: list[tuple[Path, int]], name: str, size: int, channels: int
+) -> Pictures:
     if not files:
         raise DataError(
             f"{folder} holds no pictures: put them into one folder a class, or give IDX files"
@@ -131,9 +144,10 @@ def _read_side(folder: Path, whole: Path, size: int, channels: int) -> Pictures:
         first = first or (path, picture.shape)
         pictures.append(picture)
     labels = np.array([number for _, number in files], np.int64)
+    folders = _class_folders(folder)
     classes = tuple(one.name for one in folders)
     return Pictures(
-        name=whole.name,
+        name=name,
         pixels=np.stack(pictures),
         labels=labels,
         classes=classes,
@@ -156,11 +170,14 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     """
     whole = holds_split(folder)
     roots = [folder / "train", folder / "test"] if whole else [folder]
-    files = [path for side in roots for one in _class_folders(side) for path in _files(one, folder)]
-    channels = 1 if all(_is_grey(path) for path in files) else 3
-    train = _read_side(roots[0], folder, size, channels)
-    if whole:
-        test = _read_side(roots[1], folder, size, channels)
+    files = _of_classes(roots)
+    channels = 1 if all(_is_grey(path) for side in files for path, _ in side) else 3
+    train, *tests = (
+        _read_side(root, side, folder.name, size, channels)
+        for root, side in zip(roots, files, strict=True)
+    )
+    if tests:
+        (test,) = tests
         if (test.classes, test.shape) != (train.classes, train.shape):
             raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
         return Split(train, test)

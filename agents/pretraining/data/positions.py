@@ -195,7 +195,7 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
 
 
 def positions_of_records(path: Path, *, seed: int = 0) -> Split:
-    """Positions of recorded games (JSON lines, SGF, PGN) of one game, a tenth of them held out.
+    """Positions of recorded games (of any format of records) of one game, a tenth held out.
 
     Games of whatever komi, resigned ones by what the file says; those without a result, and those
     that begin at another position, are left out.

@@ -18,6 +18,7 @@ from playout.agents.pretraining.data.folders import holds_split, read_folder
 from playout.agents.pretraining.data.frames import FRAMES, OBSERVATIONS, frames, observations
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
+from playout.envs.records.files import holds_games
 from playout.errors import ConfigError, DataError
 from playout.own_code import trust_modules
 
@@ -32,7 +33,6 @@ ICONS_FOLDER = Path("/usr/share/icons/gnome/48x48")
 TILE = 32
 
 MADE = (FRAMES, OBSERVATIONS)
-RECORDS = frozenset({".jsonl", ".sgf", ".pgn"})
 
 
 def fashion_mnist() -> Split:
@@ -117,7 +117,7 @@ def is_path(data: str) -> bool:
     path = Path(data)
     if not data or data in NAMED or data.startswith(MADE):
         return False
-    return path.is_dir() or (path.suffix in RECORDS and path.exists())
+    return path.is_dir() or (holds_games(path) and path.exists())
 
 
 def are_pictures(data: str) -> bool:
@@ -128,7 +128,7 @@ def are_pictures(data: str) -> bool:
 def are_made(data: str) -> bool:
     """Whether DATA are made, as many as are asked for, and not read."""
     path = Path(data)
-    return data not in NAMED and not path.is_dir() and path.suffix not in RECORDS
+    return data not in NAMED and not path.is_dir() and not holds_games(path)
 
 
 def takes_size(data: str) -> bool:
@@ -189,7 +189,7 @@ def load(
         if holds_idx(path):
             return read_idx_folder(path)
         return read_folder(path, size=image_size, seed=seed)
-    if path.suffix in RECORDS:
+    if holds_games(path):
         return positions_of_records(path, seed=seed)
     try:
         return positions_of_game(data, count=count, seed=seed, threads=threads)

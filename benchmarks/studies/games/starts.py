@@ -24,7 +24,7 @@ from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import load
-from playout.agents.pretraining.trunk import begin_from, new_trunk
+from playout.agents.pretraining.trunk import begin_from, new_trunk, trunk_of
 from playout.agents.rating.positions import (
     load_choosing_positions,
     preserved,
@@ -146,7 +146,7 @@ def snapshots_of(
     given: dict[str, Any] = {**settings, "seed": seed, "threads": 1}
     if begun_from is not None:
         given["init"] = begun_from
-        begin_from(trunk, begun_from)
+        begin_from(trunk, trunk_of(begun_from), begun_from.path)
     first = path.with_name(f"{path.name}.first{SNAPSHOT}")
     write_network(trunk.net, first, minutes=0.0)
     kept = Snapshots(path, board.snapshots)

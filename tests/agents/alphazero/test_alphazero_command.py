@@ -13,7 +13,7 @@ from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
 from playout.agents.alphazero.budget.presets import preset_for
 from playout.agents.alphazero.config import AlphaZeroConfig
-from playout.agents.alphazero.evaluation.report import print_plan
+from playout.agents.alphazero.evaluation.report import describe_network, print_plan
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.settings import picked, setting_names
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
@@ -379,3 +379,9 @@ def test_a_run_begins_with_the_weights_of_an_earlier_one_of_another_board(tmp_pa
             Race(), updates=1, run=tmp_path / "third", init=first.path, **{**SMALL, "size": "16x1"}
         )
     assert not (tmp_path / "third").exists()
+
+
+def test_a_plan_says_how_many_channels_blocks_have_inside():
+    net = new_network(playout.game("tic_tac_toe"), "16x2/8")
+    said = describe_network("resnet", "16x2/8", net)
+    assert "16 channels x 2 blocks, 8 inside each, " in said

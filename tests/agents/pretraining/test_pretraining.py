@@ -13,6 +13,7 @@ from playout.agents.pretraining.config import OBJECTIVES
 from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
+from playout.agents.pretraining.data.sources import are_made, is_path, load
 from playout.agents.pretraining.probes import (
     features,
     fit_linear,
@@ -24,10 +25,11 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
-from playout.envs.records import json_lines
+from playout.envs.records import files, json_lines
 from playout.errors import ConfigError, DataError, RunError
 
 from tests.agents.pretraining.bars import finish, split_of, trainer_of
+from tests.envs.records.test_mat import random_record
 
 
 def test_bars_are_learned_from_labels():
@@ -163,6 +165,15 @@ def test_records_of_games_that_were_given_up_teach_too_whatever_the_komi(tmp_pat
     (tmp_path / "games.sgf").write_text(games + "(;SZ[7]RE[B+R];B[cc])")
     with pytest.raises(DataError, match=r"game 4 is one of go\(size=7"):
         positions_of_records(tmp_path / "games.sgf")
+
+
+def test_games_of_any_suffix_of_records_are_data_to_read(tmp_path):
+    backgammon, upper = tmp_path / "games.mat", tmp_path / "GAMES.SGF"
+    files.append(backgammon, [random_record(seed) for seed in range(2)])
+    upper.write_text("(;SZ[5]KM[6]RE[B+R];B[cc];W[bb])(;SZ[5]KM[0]RE[W+R];B[cc])")
+    for path, name in ((backgammon, "backgammon"), (upper, "go")):
+        assert is_path(str(path)) and not are_made(str(path))
+        assert load(str(path)).train.game.name == name
 
 
 @pytest.mark.parametrize("objective", [one for one in OBJECTIVES if one not in ("colour", "next")])

@@ -13,6 +13,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.networks.encoders import Impala
+from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.probes import (
@@ -22,7 +24,7 @@ from playout.agents.pretraining.probes import (
     probe,
     raw,
 )
-from playout.agents.pretraining.trunk import learned_trunk, new_trunk, trunk_of
+from playout.agents.pretraining.trunk import begin_from, learned_trunk, new_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
@@ -53,6 +55,13 @@ class Bars(gym.Env):
         reward = float(action == self.labels[self.at])
         self.at += 1
         return self.pixels[self.at][:, :, None], reward, self.at == 8, False, {}
+
+
+class Reversed(Impala):
+    """Somebody's own encoder, which sees the negative."""
+
+    def forward(self, obs):
+        return super().forward(255 - obs)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +145,36 @@ def test_pretraining_begins_with_the_encoder_of_ppo_and_is_of_its_kind(seen, fol
     assert again.config["network"] == run.config["network"]
 
 
+def test_the_run_of_init_is_read_once(seen, folder, tmp_path, monkeypatch):
+    asked = []
+
+    def read(run, *given):
+        asked.append(run.path)
+        return trunk_of(run, *given)
+
+    monkeypatch.setattr(trunks, "trunk_of", read)
+    playout.pretrain_trunk(
+        str(folder), objective="masked", init=str(seen.path), minutes=0.005, batch=40, quiet=True,
+        run=tmp_path / "run",
+    )  # fmt: skip
+    assert asked == [seen.path]
+
+
+def test_positions_do_not_begin_with_a_transformer():
+    data = positions_of_game(GAME, count=60, seed=0).train
+    net = new_network(data.game, "8x1", network="transformer")
+    begun = learned_trunk({"network": net.config.to_dict(), "model": net.state_dict()}, "a run")
+    with pytest.raises(ConfigError, match=r"by a resnet, and runs/x holds a transformer"):
+        begin_from(new_trunk(data, size="8x1"), begun, "runs/x")
+
+
+def test_an_encoder_of_ones_own_is_no_trunk(tmp_path, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
+    run = playout.ppo("Bars-v0", network=f"{__name__}:Reversed", run=tmp_path / "own", **SMALL)
+    with pytest.raises(ConfigError, match="a network of one's own, which may be cut anywhere"):
+        trunk_of(run)
+
+
 def test_pixels_are_read_as_features_are():
     data = split_of(80)
     trunk = new_trunk(data.train, network="grid")
@@ -155,9 +194,11 @@ def test_large_pictures_are_read_by_the_means_of_squares():
     pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 70, 65)).astype(np.uint8)
     large = Pictures(name="large", pixels=pixels, labels=np.zeros(300, np.int64))
     found = raw(large, np.arange(300))
-    assert found.shape == (300, 3 * 23 * 21) and found.shape[1] <= MAX_PIXELS
-    one = found[299].reshape(3, 23, 21)[2, 22, 20]
-    assert one == pytest.approx(pixels[299, 2, 66:69, 60:63].mean() / 255, abs=1e-6)
+    assert found.shape == (300, 3 * 24 * 22) and found.shape[1] <= MAX_PIXELS
+    last = found[299].reshape(3, 24, 22)[2]
+    assert last[22, 20] == pytest.approx(pixels[299, 2, 66:69, 60:63].mean() / 255, abs=1e-6)
+    corner = pixels[299, 2, 69, [63, 64, 64]].mean() / 255  # what lies at the edge is repeated
+    assert last[23, 21] == pytest.approx(corner, abs=1e-6)
     small = Pictures(name="small", pixels=pixels[:5, :, :32, :32], labels=np.zeros(5, np.int64))
     assert np.array_equal(raw(small, np.arange(5)), small.images(np.arange(5)).reshape(5, -1))
 
@@ -187,5 +228,9 @@ def test_a_probe_of_an_environment_needs_labelled_data(seen, capsys, monkeypatch
     monkeypatch.setitem(gym.registry, "Bars-v0", EnvSpec("Bars-v0", entry_point=Bars))
     assert main(["eval", str(seen.path), "--probe", "linear"]) == 2
     assert "--data DATA, with labelled pictures of 1 x 12 x 12" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="add --probe linear"):
-        playout.evaluate(seen.path, data="digits")
+
+
+@pytest.mark.parametrize("given", [{"data": "digits"}, {"count": 500}])
+def test_what_only_a_probe_reads_is_refused_without_one(given, seen):
+    with pytest.raises(ConfigError, match=f"--{next(iter(given))} .* add --probe linear"):
+        playout.evaluate(seen.path, **given)

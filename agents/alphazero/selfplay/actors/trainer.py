@@ -3,8 +3,7 @@
 An update waits until there are turns enough (turns.py) for its gradient steps, reading files as
 they appear, and then makes all of them. It reads no further ahead than it learns, so that files
 lie unread while actors are faster, and these pause. Of several games (`also`) each has turns of its
-own. Left out: playing (actor.py) and what becomes
-of files (reader.py).
+own. Left out: playing (actor.py) and what becomes of files (reader.py).
 """
 
 from __future__ import annotations

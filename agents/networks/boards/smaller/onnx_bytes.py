@@ -1,8 +1,8 @@
 """A board network as ONNX that multiplies bytes, made and asked by ONNX Runtime (extra "export").
 
 Static: activations have scales from positions that the network is shown (QDQ nodes, int8 weights
-with a scale a channel). Dynamic: scales of activations are found anew for every batch. The file is
-compared with the network before it is kept. Left out: formats without loss (networks/export.py).
+with a scale a channel). Dynamic: scales of activations are found anew for every batch. `agreement`
+compares a file with its network. Left out: formats without loss (networks/export.py).
 """
 
 from __future__ import annotations

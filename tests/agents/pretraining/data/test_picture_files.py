@@ -309,6 +309,22 @@ def test_links_to_pictures_of_the_folder_are_no_further_pictures(tmp_path):
     assert sorted(pixels) == [9, *range(100, 120)]
 
 
+@pytest.mark.parametrize("kept", ["images", ".git/annex"])
+def test_links_to_pictures_that_no_class_holds_are_read_once(tmp_path, kept):
+    (tmp_path / kept).mkdir(parents=True)
+    sides = [tmp_path / side for side in ("train", "test")] if kept == "images" else [tmp_path]
+    for number in range(20):
+        target = tmp_path / kept / f"{number}.png"
+        Image.fromarray(np.full((8, 8), 100 + number, np.uint8)).save(target)
+        link = sides[number // 2 % len(sides)] / ("a", "b")[number % 2] / f"{number}.png"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+    (sides[0] / "b" / "twice.png").symlink_to(tmp_path / kept / "0.png")
+    split = read_folder(tmp_path)
+    pixels = [*split.train.pixels[:, 0, 0, 0], *split.test.pixels[:, 0, 0, 0]]
+    assert sorted(pixels) == [*range(100, 120)]
+
+
 def test_icons_are_a_class_a_category_and_their_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "ICONS_FOLDER", tmp_path / "48x48")
     with pytest.raises(DataError, match="apt install gnome-icon-theme"):

@@ -3,6 +3,8 @@
 import playout
 import pytest
 import torch
+from playout.agents.networks.boards.smaller.held import Held
+from playout.agents.pretraining.trunk import learned_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
@@ -74,6 +76,16 @@ def test_a_run_of_few_bits_is_begun_from_and_not_resumed(held, tmp_path, capsys)
     assert state["blocks.0.conv1.weight"].dtype == torch.float32
 
 
+def test_the_trunk_of_few_bits_answers_as_before_and_learns(held):
+    trunk = trunk_of(held)
+    assert not any(isinstance(part, Held) for part in trunk.modules())
+    assert dict(trunk.net.named_parameters())["blocks.0.conv1.weight"].requires_grad
+    codes = learned_trunk(held.load(only=("model", "network"))[1], "a run").eval()
+    board = torch.from_numpy(playout.game("tic_tac_toe").batch(1).observe())
+    with torch.no_grad():
+        torch.testing.assert_close(trunk.eval().vector(board), codes.vector(board))
+
+
 def test_a_run_is_held_in_few_bits_once(held, tmp_path, capsys):
     out = ("--out", tmp_path / "again")
     error = refused(capsys, "export", held.path, "--quantise", "nf4", *out)
@@ -89,6 +101,8 @@ def test_bits_that_a_format_or_a_run_cannot_have_are_refused(learned, tmp_path, 
     assert "ONNX Runtime multiplies bytes" in error
     error = refused(capsys, *whole, "--format", "run", "--quantise", "dynamic")
     assert "use --format onnx" in error
+    error = refused(capsys, *whole, "--quantise", "int8", "--no-check")
+    assert "--no-check does nothing for a run" in error
     assert not any(tmp_path.iterdir())
     error = refused(capsys, "export", learned.path, "--out", learned.path, "--quantise", "int8")
     assert "is a run already" in error

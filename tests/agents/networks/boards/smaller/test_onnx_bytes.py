@@ -1,14 +1,16 @@
 """Products of bytes by ONNX Runtime: near torch's answers, and bytes indeed."""
 
+import numpy as np
 import pytest
 import torch
-from playout.agents.networks.boards.smaller import onnx_bytes
+from playout.agents.networks.boards.smaller import export, onnx_bytes
 from playout.agents.networks.boards.smaller.onnx_bytes import (
     agreement,
     answers_of,
     session_of,
     write_bytes_onnx,
 )
+from playout.agents.runs.kinds import ExportOptions
 from playout.cli import main
 from playout.errors import RunError
 
@@ -46,6 +48,32 @@ def test_a_file_that_chooses_other_moves_is_refused(network, tmp_path, monkeypat
     monkeypatch.setattr(onnx_bytes, "LEAST_AGREEMENT", 1.1)
     with pytest.raises(RunError, match="nothing was kept"):
         agreement(network, path, shown)
+
+
+def test_positions_that_choose_scales_are_not_those_that_are_compared(
+    network, tmp_path, monkeypatch, capsys
+):
+    drawn, seen = [], {}
+
+    def shown():
+        drawn.append(np.arange(20, dtype=np.float32).reshape(20, 1, 1, 1))
+        return drawn[-1]
+
+    def write(net, path, positions, *, dynamic):
+        seen["scales"] = set(positions.flat)
+        path.touch()
+
+    def compare(net, path, positions):
+        seen["compared"] = set(positions.flat)
+        return 1.0, 0.0
+
+    monkeypatch.setattr(export, "write_bytes_onnx", write)
+    monkeypatch.setattr(export, "agreement", compare)
+    options = ExportOptions(format="onnx", quantise="int8", out=tmp_path / "net.onnx")
+    export.export_in_few_bits(None, options, network, shown)
+    assert len(drawn) == 1 and len(seen["scales"]) == len(seen["compared"]) == 10
+    assert not seen["scales"] & seen["compared"]
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("kind", ["int8", "dynamic"])
