@@ -282,17 +282,18 @@ def export_network(
     path = options.out
     if path is None:
         path = run.path / f"{stem}.{'onnx' if onnx else 'safetensors'}"
-    with whole_file(path) as aside:
-        if onnx:
+    if onnx:
+        with whole_file(path) as aside:
             exportable = wrapper()
             write_onnx(exportable, aside, about)
             text = "ONNX"
             if options.check:
                 worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
-        else:
-            tensor_file.save(aside, weights, about)
-            text = f"safetensors{reason}"
+    else:
+        must_be_writable(path)
+        tensor_file.save(path, weights, about)
+        text = f"safetensors{reason}"
     print(f"wrote {path} ({text})")
 
 
