@@ -9,7 +9,7 @@ Leaves out collection, annealing and evaluation, which are the trainer's busines
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -17,6 +17,7 @@ from playout.agents.networks.boards.trunk import freeze
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.optim.chained import AnyOptimizer, make_optimizer
 from playout.agents.optim.device_adam import DeviceAdam
+from playout.agents.optim.flat import add_together
 from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.gae import describe_bad_value
 from playout.agents.ppo.loss import (
@@ -69,7 +70,7 @@ def policy_optimizer(policy: TrainablePolicy, config: PPOConfig) -> AnyOptimizer
 
 def ppo_update(
     policy: TrainablePolicy,
-    optimizer: AnyOptimizer,
+    optimizer: AnyOptimizer | torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
     *,
@@ -81,8 +82,8 @@ def ppo_update(
 
     Args:
         policy: The policy that learns; under ranks alike on all.
-        optimizer: That of `policy_optimizer`. Its learning rate is used as it is: the trainer
-            anneals it.
+        optimizer: That of `policy_optimizer`, or any torch optimiser over the policy's parameters.
+            Its learning rate is used as it is: the trainer anneals it.
         rollout: Experience with advantages (`compute_gae`); under ranks this rank's rows of it.
         config: Options; sizes are of all ranks together.
         generator: Order of the minibatches (a CPU generator, alike on all ranks).
@@ -103,11 +104,7 @@ def ppo_update(
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
         over_rollout = _over_rollout(rollout)
-    tally: _Steps
-    if isinstance(optimizer, DeviceAdam):
-        tally = _DeviceTally(optimizer, rollout, config)
-    else:
-        tally = _Tally(optimizer, rollout, config)
+    tally = _tally(policy, optimizer, rollout, config)
     orders = rollout.orders(config.num_epochs, size=size, by=by, generator=generator)
     for epoch, order in enumerate(orders):
         if together:
@@ -193,8 +190,14 @@ class _Steps(Protocol):
 class _Tally(_Steps):
     """Steps on the CPU, or with other optimisers than Adam: checked one by one."""
 
-    def __init__(self, optimizer: AnyOptimizer, rollout: Rollout, config: PPOConfig) -> None:
-        self.optimizer = optimizer
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        optimizer: AnyOptimizer | torch.optim.Optimizer,
+        rollout: Rollout,
+        config: PPOConfig,
+    ) -> None:
+        self.parameters, self.optimizer = parameters, optimizer
         self.rollout, self.config, self.together = rollout, config, ranks.world() > 1
         self.sums: Tensor | None = None
         self.norms, self.steps, self.stopped_kl = 0.0, 0, math.nan
@@ -205,14 +208,26 @@ class _Tally(_Steps):
         also = [] if target is None else [stats[3]]
         if self.together:
             also = [kl.float().clone() for kl in also]
-            self.optimizer.sum_over_ranks(also)
+            if isinstance(self.optimizer, AnyOptimizer):
+                self.optimizer.sum_over_ranks(also)
+            else:
+                add_together([*_all_gradients(self.parameters), *also])
         if target is not None and float(also[0]) > 1.5 * target:
             self.stopped_kl = float(also[0])
             return False
-        self.norms += self.optimizer.step(self.config.max_grad_norm or math.inf)
+        self.norms += self._take(self.config.max_grad_norm or math.inf)
         self.sums = stats if self.sums is None else self.sums + stats
         self.steps += 1
         return True
+
+    def _take(self, max_grad_norm: float) -> float:
+        if isinstance(self.optimizer, AnyOptimizer):
+            return self.optimizer.step(max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, max_grad_norm))
+        if not math.isfinite(norm):
+            raise DivergedError(f"the gradient is not finite (norm {norm})")
+        self.optimizer.step()
+        return norm
 
     def stopped_after(self, epoch: int) -> bool:
         """Whether a KL was too large."""
@@ -323,6 +338,14 @@ def _variances(returns: Tensor, values: Tensor, weight: Tensor | None = None) ->
     return (squares / count - (total / count).square()).clamp(min=0.0)
 
 
+def _all_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients; zeros where this rank had nothing to learn from."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def _variance(x: Tensor, weight: Tensor) -> Tensor:
     mean = (x * weight).sum()
     return ((x - mean).square() * weight).sum()
@@ -352,3 +375,16 @@ def _named(
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value}")
     return metrics
+
+
+def _tally(
+    policy: TrainablePolicy,
+    optimizer: AnyOptimizer | torch.optim.Optimizer,
+    rollout: Rollout,
+    config: PPOConfig,
+) -> _Steps:
+    """The tally that suits the optimiser."""
+    if isinstance(optimizer, DeviceAdam):
+        return _DeviceTally(optimizer, rollout, config)
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    return _Tally(parameters, optimizer, rollout, config)

@@ -96,6 +96,18 @@ def test_rows_and_steps_give_the_same_gradient():
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_torch_optimiser_can_take_the_steps():
+    policy, _ = learner()
+    other, ours = learner()
+    theirs = torch.optim.AdamW(policy.parameters(), lr=1e-2, eps=1e-5, weight_decay=0.0)
+    config = PPOConfig(num_epochs=2, minibatch_size=16)
+    first = ppo_update(policy, theirs, rollout(), config, generator=generator())
+    second = ppo_update(other, ours, rollout(), config, generator=generator())
+    assert first["train/policy_gradient_loss"] == pytest.approx(
+        second["train/policy_gradient_loss"], abs=1e-4
+    )
+
+
 def test_target_kl_ends_the_update_before_the_step_that_would_pass_it():
     config = PPOConfig(num_epochs=50, minibatch_size=16, target_kl=0.002)
     policy, optimizer = learner()

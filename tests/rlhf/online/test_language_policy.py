@@ -117,8 +117,8 @@ def test_log_probabilities_of_generation_are_those_of_the_policy():
             atol=1e-4,
             rtol=1e-4,
         )
-        assert samples.last[row].sum() == 1
-        assert samples.actions[row][samples.last[row]] == out.responses[row, length - 1]
+        assert samples.valid[row].sum() == length
+        assert samples.actions[row][samples.valid[row]][-1] == out.responses[row, length - 1]
 
 
 class Plain(nn.Module, TrainablePolicy):

@@ -68,7 +68,7 @@ def test_rewards_are_kl_at_every_token_and_the_score_at_the_last(tokenizer):
         places = rollout.valid[row].nonzero()[:, 0].tolist()
         assert len(places) == int(responses.generation.lengths[row])
         expected = -0.3 * (rollout.logprobs[row] - theirs[row])[places]
-        expected[-1] += len(responses.texts[row])
+        expected[-1] += len(found.episodes[row].text)
         expected[-1] -= 0.0 if responses.generation.finished[row] else 2.0
         torch.testing.assert_close(rollout.rewards[row][places], expected)
         assert rollout.terminations[row].nonzero()[:, 0].tolist() == places[-1:]
