@@ -148,7 +148,7 @@ def pretrain_trunk(data: str | None = None, **options: Any) -> RunDir:
 def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
-    from playout.agents.pretraining.budget import plan
+    from playout.agents.pretraining.budget import plan, some_steps
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise, trust_typed
     from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.trainer import PretrainTrainer
@@ -242,7 +242,7 @@ def _train(command: Command) -> RunDir:
                     run,
                     minutes=command.minutes,
                     unit="steps",
-                    measure=lambda: _some_steps(trainer),
+                    measure=lambda: some_steps(trainer),
                     share=0.93,  # the rest is for evaluations and saving
                 )
             if trainer.steps:  # it was measured by, and knows some of the data
@@ -370,18 +370,6 @@ def _game(split: Split) -> str:
     if not isinstance(split.train, Positions):
         return ""
     return game_text(split.train.game) or str(split.train.game)
-
-
-def _some_steps(trainer: PretrainTrainer) -> int:
-    """Makes an update; how many steps that were.
-
-    It is of one step at first, and of as many as were made until then later on: where steps are
-    slow, measuring takes two of them or about twice its time, and not two whole updates.
-    """
-    before = trainer.steps
-    trainer.steps_an_update = min(type(trainer).steps_an_update, max(1, before))
-    trainer.update()
-    return trainer.steps - before
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:

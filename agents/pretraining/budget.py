@@ -7,10 +7,14 @@ machine, equals one that was never stopped.
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playout.agents.pretraining.trainer import PretrainTrainer
 
 
 def _measure(work: Callable[[], int], seconds: float) -> float:
@@ -64,3 +68,15 @@ def plan(
     with run.lock():
         run.update(budget={"unit": unit, "minutes": minutes, "rate": rate, "total": total})
     return total
+
+
+def some_steps(trainer: "PretrainTrainer") -> int:
+    """Makes an update; how many steps that were.
+
+    It is of one step at first, and of as many as were made until then later on: where steps are
+    slow, measuring takes two of them or about twice its time, and not two whole updates.
+    """
+    before = trainer.steps
+    trainer.steps_an_update = min(type(trainer).steps_an_update, max(1, before))
+    trainer.update()
+    return trainer.steps - before
