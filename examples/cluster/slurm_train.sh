@@ -48,11 +48,11 @@ srun torchrun \
   -m -- playout "$@" "$place" "$RUN" &
 step=$!
 
-while :; do # a signal ends a wait before the step has ended
-  status=0
-  wait "$step" || status=$?
-  kill -0 "$step" 2> /dev/null || break
+while kill -0 "$step" 2> /dev/null; do # a signal ends a wait before the step has ended
+  wait "$step" || :
 done
+status=0 # asked once more: the last answer may have been that of a signal
+wait "$step" || status=$?
 
 if [ "$status" -ne 0 ] && [ -n "$warned" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
   scontrol requeue "$SLURM_JOB_ID"

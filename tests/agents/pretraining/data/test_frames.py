@@ -102,11 +102,11 @@ def test_ppo_begins_with_what_observations_of_its_environment_have_taught(wrappe
 
 
 def test_the_wrappers_of_an_environments_preset_are_taken():
-    settled = _settled(Command(data="observations:ALE/Pong-v5"))
+    settled = _settled(Command(data="observations:ALE/Pong-v5"), None)
     assert settled.wrappers == ("atari", "clip_reward")
     given = Command(data="observations:ALE/Pong-v5", wrappers=("atari",))
-    assert _settled(given).wrappers == ("atari",)
-    assert _settled(Command(data="digits")).wrappers == ()
+    assert _settled(given, None).wrappers == ("atari",)
+    assert _settled(Command(data="digits"), None).wrappers == ()
 
 
 @pytest.mark.parametrize(
