@@ -18,7 +18,7 @@ from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.evaluator import NetworkEvaluator, one_thread
 from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, on_board
-from playout.agents.networks.boards.registry import restore_network
+from playout.agents.networks.boards.registry import learned_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
 from playout.agents.players.player import Forecast
 from playout.agents.players.search import (
@@ -35,7 +35,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import built_in, game_text
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import CheckpointError, ConfigError, RunError
+from playout.errors import ConfigError, RunError
 from playout.mcts.exact.prover import can_prove
 from playout.own_code import trust
 
@@ -213,19 +213,7 @@ def load_network(
 def network_of(run: RunDir, which: str | int = "best") -> tuple[BoardNetwork, int]:
     """The board network and the number of a checkpoint."""
     step, state = run.load(which, only=("model", "network"))
-    net = restore_network(state["network"], run.path)
-    try:
-        net.load_state_dict(state["model"])
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(
-            f"checkpoint {step} of {run.path} is not such a network: {first_line(error)}"
-        ) from None
-    return net.eval(), step
-
-
-def first_line(error: Exception) -> str:
-    """An error's message without the lists that follow."""
-    return str(error).split("\n", 1)[0]
+    return learned_network(state, run.path, step).eval(), step
 
 
 def load(

@@ -28,6 +28,7 @@ from playout.agents.alphazero.settings import (
 )
 from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
+from playout.agents.runs.console import say_measuring
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
@@ -331,7 +332,7 @@ def plan_run(
     if size is not None:
         parse_size(size)  # refused before anything is measured
     if minutes is not None and shown:
-        print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
+        say_measuring()
     if size is None:
         first_size, size = choose_sizes(
             game, preset, machine, minutes, network=network, device=device

@@ -16,6 +16,7 @@ from playout.agents.ppo.config import EnvOptions, preset
 from playout.agents.pretraining.config import CHANNELS, PretrainConfig
 from playout.agents.pretraining.data.dataset import COUNT
 from playout.agents.runs import ranks
+from playout.agents.runs.console import say_measuring
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
@@ -216,7 +217,7 @@ def _train(command: Command) -> RunDir:
 
     with device_errors(device):
         trainer = make(10**6)  # what does not fit is said before a folder is made
-    if command.resume is None and ranks.rank() == 0:
+    if command.resume is None and ranks.is_first():
         _tell_of_other_splits(command, found)
     run = open_run(
         command,
@@ -237,7 +238,7 @@ def _train(command: Command) -> RunDir:
             total = max(1, round(config.epochs * trainer.per_epoch))
             if command.minutes is not None:
                 if not (command.quiet or run.record.get("budget")) and ranks.is_first():
-                    print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
+                    say_measuring()
                 total = plan(
                     run,
                     minutes=command.minutes,

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from playout.agents.alphazero.player import first_line
 from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.policy import BoardPolicy
-from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.agents.networks.boards.registry import first_line, new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.networks.boards.smaller.held import plain_copy
 from playout.agents.networks.boards.smaller.narrowed import narrowed

@@ -54,6 +54,11 @@ def counted(count: int, unit: str) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
+def say_measuring() -> None:
+    """Says that a run's speed is measured, which takes a while, before a budget in minutes."""
+    print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
+
+
 def short_number(value: float) -> str:
     """12, 3.4 k, 5.6 M: three figures are what a glance takes in."""
     # What three figures round up to the next unit is written in it: "1 M", not "1e+03 k".

@@ -19,7 +19,7 @@ from playout.agents.networks.boards.transformer import (
 )
 from playout.agents.networks.config import BOARD_NETWORKS
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError
+from playout.errors import CheckpointError, ConfigError
 
 
 def new_network(
@@ -114,6 +114,32 @@ def restore_network(
     if not isinstance(network, str) or ":" not in network:
         raise ConfigError(f"{where}: not the description of a network: network is {network!r}")
     return OwnNetwork.restore(network, data, where=where)
+
+
+def learned_network(state: Mapping[str, Any], path: object, step: int) -> BoardNetwork:
+    """The network with its weights, from "network" and "model" of a checkpoint.
+
+    Args:
+        state: of the checkpoint.
+        path: its run, and ...
+        step: ... its number, in errors.
+
+    Raises:
+        ConfigError: as `restore_network`. CheckpointError: the weights are of another network.
+    """
+    net = restore_network(state["network"], path)
+    try:
+        net.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint {step} of {path} is not such a network: {first_line(error)}"
+        ) from None
+    return net
+
+
+def first_line(error: Exception) -> str:
+    """An error's message without the lists that follow."""
+    return str(error).split("\n", 1)[0]
 
 
 def size_of(config: BoardNetworkConfig) -> str:

@@ -14,7 +14,7 @@ import torch
 from playout.agents.alphazero.player import learned_game
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
-from playout.agents.pretraining.trunk import BOARDS, Trunk, restore_trunk
+from playout.agents.pretraining.trunk import BOARDS, Trunk, learned_trunk
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
@@ -56,7 +56,7 @@ def load_teacher(
             f"{path} has learned no answers to teach: its objective was not supervised"
         )
     _, state = run.load()
-    teacher = restore_trunk(state["network"], path)
+    teacher = learned_trunk(state, path)
     if teacher.shape != trunk.shape:
         raise ConfigError(
             f"the teacher {path} sees {teacher.shape} and this data is {trunk.shape}: it is a "
@@ -71,7 +71,6 @@ def load_teacher(
             f"the teacher {path} tells apart {_some(known)}, and this data holds {_some(classes)}: "
             "it is a teacher for something else"
         )
-    teacher.net.load_state_dict(state["model"])
     return teacher.eval().requires_grad_(False), state
 
 

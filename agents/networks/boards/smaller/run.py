@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from playout.agents.networks.boards.registry import restore_network
+from playout.agents.networks.boards.registry import learned_network
 from playout.agents.networks.boards.smaller.held import with_codes
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import HELD
@@ -38,8 +38,7 @@ def write_held_run(
     step, state = run.load(which, only=("model", "network", *heads))
     if "encoder" in state["network"]:
         raise ConfigError(f"{run.path} has learned pictures; weights of few bits are for boards")
-    net = restore_network(state["network"], run.path)
-    net.load_state_dict(state["model"])
+    net = learned_network(state, run.path, step)
     assert isinstance(net, nn.Module)
     held = with_codes(net, weights)
     described = held.config.to_dict()
