@@ -8,6 +8,7 @@ os. Leaves out what is done with the object.
 """
 
 import contextlib
+import difflib
 import functools
 import glob
 import importlib
@@ -149,12 +150,21 @@ def load_object(name: str, what: str) -> Any:
         for part in attribute.split("."):
             if part.startswith("__"):  # what Python keeps there, loaders and globals among it
                 raise AttributeError(f"{part} is nobody's own")
+            if not hasattr(found, part):
+                raise AttributeError(_absent(found, part))
             found = getattr(found, part)
             if ismodule(found) and not f"{found.__name__}.".startswith(f"{module}."):
                 raise AttributeError(f"{part} is the module {found.__name__}, imported there")
         return found
     except (ImportError, AttributeError, ConfigError) as error:
         raise ConfigError(f"cannot find {what} {name!r}: {error}") from error
+
+
+def _absent(owner: Any, name: str) -> str:
+    """That a module or class has no such name, and which one of its own may be meant."""
+    close = difflib.get_close_matches(name, [n for n in dir(owner) if not n.startswith("_")], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{getattr(owner, '__name__', owner)} has no {name}{hint}"
 
 
 def trust_modules(*names: str) -> None:

@@ -1,5 +1,6 @@
 """Show what is in a run: settings, progress, last metrics, checkpoints with every byte checked."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -178,8 +179,6 @@ def _print(found: dict[str, Any]) -> None:
     ):
         if pairs:
             table(title, ("name", "value"), [list(pair) for pair in pairs])
-    if found["metrics"]["trouble"]:
-        print(found["metrics"]["trouble"])
 
 
 def main(command: Command) -> int:
@@ -189,6 +188,14 @@ def main(command: Command) -> int:
         write_json(command.json, found)
     else:
         _print(found)
-    entries = [*found["checkpoints"], *found["models"]]
-    damaged = any(entry["state"] not in SOUND for entry in entries)
-    return 1 if damaged or found["metrics"]["trouble"] else 0
+    damaged = [*_damaged(found), *filter(None, [found["metrics"]["trouble"]])]
+    if damaged:
+        print(f"damaged: {'; '.join(damaged)}", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def _damaged(found: dict[str, Any]) -> list[str]:
+    """What is wrong with checkpoints and models, each with its name."""
+    named = [(f"checkpoint {one['step']}", one["state"]) for one in found["checkpoints"]]
+    named += [(one["folder"], one["state"]) for one in found["models"]]
+    return [f"{name}: {state}" for name, state in named if state not in SOUND]

@@ -168,7 +168,15 @@ def resumed(
     config = cls.stored_today(run.config)
     stored = {key: value for key, value in config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
-    return dataclasses.replace(command, **{"resume": Path(path), **given})
+    over = {key: _over(getattr(command, key, None), value, key) for key, value in given.items()}
+    return dataclasses.replace(command, **{"resume": Path(path), **over})
+
+
+def _over(stored: Any, given: Any, where: str) -> Any:
+    """A setting in the place of a stored one; of a group of settings, those that are given."""
+    if dataclasses.is_dataclass(stored) and isinstance(given, Mapping):
+        return from_dict(type(stored), to_dict(dict(given)), where=where, base=stored)
+    return given
 
 
 def make_command(cls: type[M], **given: Any) -> M:

@@ -73,7 +73,8 @@ def plan_steps(
     found["sft"] = max(_LEAST, round(left / each["sft"]))
     told = {f"{name}_steps": steps for name, steps in found.items()}
     plan.parent.mkdir(exist_ok=True)
-    write_json(plan, {**kept, **told, "seconds_a_step": each, "minutes": minutes})
+    measured = {"seconds_a_step": each, "minutes": minutes, "seconds_gone": gone}
+    write_json(plan, {**kept, **told, **measured})
     return found
 
 

@@ -19,7 +19,7 @@ from playout.agents.rating.arena import play_match
 from playout.agents.rating.games import to_record
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs import ranks
-from playout.agents.runs.console import counted
+from playout.agents.runs.console import counted, short_time
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
@@ -38,6 +38,7 @@ from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.minutes import note_data, plan_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.model.folder import model_folder, replaced_folder
+from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.run import folder_player
 from playout.rlhf.stages.commands import new_command, run_stage
 from playout.rlhf.stages.run import check_ranks, is_finished
@@ -228,7 +229,11 @@ class GamesRecipe:
             files["tactics"] = (self.data / "tactics.jsonl", _FEW)
         before = self.folder("pretrain")
         planned = ranks.by_first(lambda: plan_steps(self.minutes, self._plan, before, files))
-        self._say(f"{counted(planned[stage], 'step')}, by what {self.minutes:g} minutes leave")
+        gone = float(read_json(self._plan).get("seconds_gone", 0.0))
+        why = f"by what {self.minutes:g} minutes leave"
+        if gone > 60 * self.minutes:
+            why = f"the fewest, since data and pretraining took {short_time(gone)}"
+        self._say(f"{counted(planned[stage], 'step')}, {why}")
         return int(planned[stage])
 
     def _train(self, stage: str) -> None:

@@ -222,6 +222,8 @@ def test_inspect_names_damage_and_says_so_by_its_exit_code(run, capsys):
     states = [entry["state"] for entry in json.loads(capsys.readouterr().out)["checkpoints"]]
     assert "sha256" in states[0] and "no sound manifest" in states[1]
     assert cli.main(["inspect", str(run.path)]) == 1
+    *_, last = capsys.readouterr().err.splitlines()  # behind all tables
+    assert last.startswith("damaged: checkpoint 2: ") and "; checkpoint 1: 000001 has no" in last
     found = inspect_command.summary(run, verify=False)
     assert found["checkpoints"][0]["state"] == "not checked"
 
