@@ -11,9 +11,10 @@ from launch import environment
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.kills import ranks_of
 
-# Each rank is busy for ever in its third update, until the file is gone.
+# Each rank is busy for ever in its third update, until the file is gone. Agents kill what does not end
+# when it is asked to, after half a minute; here that is at once.
 ENVIRONMENT = """
-import os, time
+import os, signal, time
 import gymnasium as gym
 import numpy as np
 
@@ -33,6 +34,7 @@ class Slow(gym.Env):
     def step(self, action):
         self.steps += 1
         if self.steps == 40:
+            signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             note("came")
             while os.path.exists("busy"):
                 time.sleep(0.1)
