@@ -5,6 +5,9 @@ PEERS ?= .venv-peers
 BIN = $(VENV)/bin
 # Without the frame of warnings that setuptools prints at every editable installation.
 INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
+# Three workers for two cores, since tests often wait for processes that they have started; and files in the
+# order of their names, since those of few tests, which would come last, are the longest.
+WORKERS = -n 3 --dist loadfile --no-loadscope-reorder
 NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.pxd" -o -name "*.h")
 
 .PHONY: help demo test test-peers lint packages wheels sanitize bench clean
@@ -16,7 +19,7 @@ demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, sho
 	$(BIN)/playout alphazero connect_four --demo --run runs/demo
 
 test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/ruff check .
@@ -27,7 +30,7 @@ lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/python benchmarks/tools/report.py --check
 
 test-peers: $(PEERS)/.installed ## run the tests that compare with other libraries, in an environment of their own
-	$(PEERS)/bin/python -m pytest -m peer -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PEERS)/bin/python -m pytest -m peer $(WORKERS) $(PYTEST_ARGS)
 
 packages: $(VENV)/.installed-test ## build sdist and wheel, and use the wheel in an empty folder
 	$(BIN)/python tests/packaging/check.py
