@@ -8,6 +8,7 @@ written form is game_text.py's part.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from inspect import isclass, ismodule
 from typing import Any, NamedTuple
@@ -136,10 +137,10 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
         factory = _registered[name]
         return _make(name, factory, params, origin=form.import_name(factory) or name)
     if name not in GAMES:
-        names = ", ".join(info.name for info in games())
-        raise ConfigError(
-            f"no game is named {name!r}; known are {names}, and module:Name is one of your own"
-        )
+        names = [info.name for info in games()]
+        close = difflib.get_close_matches(name, names, n=1)
+        known = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+        raise ConfigError(f"no game is named {name!r}; {known} (module:Name is one of your own)")
     entry = GAMES[name]
     if entry.module is None:  # its header checks and tells the parameters
         return NativeGame(_call(name, entry.make, params), prover=entry.prover)

@@ -44,11 +44,11 @@ def test_a_module_that_raises_is_named_in_one_line(folder, text, said):
 
 
 def test_a_name_that_is_not_there_says_what_was_looked_for():
-    with pytest.raises(ConfigError, match="cannot find network 'json:Nope': json has no Nope$"):
+    with pytest.raises(ConfigError, match=r"cannot find network 'json:Nope': json has no Nope$"):
         load_object("json:Nope", "network")
-    with pytest.raises(ConfigError, match="json has no JSONEncodr; did you mean JSONEncoder?"):
+    with pytest.raises(ConfigError, match=r"json has no JSONEncodr; did you mean JSONEncoder\?"):
         load_object("json:JSONEncodr", "network")
-    with pytest.raises(ConfigError, match="JSONEncoder has no defualt; did you mean default?"):
+    with pytest.raises(ConfigError, match=r"JSONEncoder has no defualt; did you mean default\?"):
         load_object("json:JSONEncoder.defualt", "network")
 
 

@@ -11,8 +11,8 @@ from launch import environment
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.kills import ranks_of
 
-# Each rank is busy for ever in its third update, until the file is gone. Agents kill what does not end
-# when it is asked to, after half a minute; here that is at once.
+# Each rank is busy for ever in its third update, until the file is gone. Agents kill what does not
+# end when it is asked to, after half a minute; here that is at once.
 ENVIRONMENT = """
 import os, signal, time
 import gymnasium as gym

@@ -256,9 +256,7 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
     assert steps(10.0, sft=(file, 64))["sft"] == half
     assert steps(20.0, sft=(file, 128))["sft"] == half
     assert steps(20.0, taken=600.0, sft=(file, 64))["sft"] == half
-    assert json.loads(plan.read_text())["seconds_gone"] == pytest.approx(
-        600 + last["time/elapsed"]
-    )
+    assert json.loads(plan.read_text())["seconds_gone"] == pytest.approx(600 + last["time/elapsed"])
     # Whole games stand behind all else, and count as well.
     game = json.dumps({"turns": ["the film", " is"] * 40}) + "\n"
     file.write_text(10 * file.read_text() + 1000 * game)
