@@ -147,7 +147,7 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], tuple[PretrainConfig, int]]:
 
     Dear ones come first.
     """
-    sizes, steps, width = ((2, 12), 50, 8) if quick else ((2, 8, 16, 32, 64), 800, 24)
+    sizes, steps, width = ((2, 12), 50, 8) if quick else ((2, 8, 16, 32, 64), 200, 16)
     found: dict[tuple[str, ...], tuple[PretrainConfig, int]] = {}
     for depth in reversed(sizes):
         for name, remedy in REMEDIES.items():
@@ -160,7 +160,7 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], tuple[PretrainConfig, int]]:
         network="grid", batch=64, labels=0.1, augment=STILL, weight_decay=0.0, learning_rate=2e-3
     )
     for name, settings in OVERFITTING.items():
-        found["overfitting", name] = replace(few, **settings), 75 if quick else 1500
+        found["overfitting", name] = replace(few, **settings), 75 if quick else 1000
     for limit in (0.0, 1.0):
         config = PretrainConfig(
             network=network_text(6 if quick else 16, 16, {"init": "large"}), batch=128,
@@ -375,7 +375,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
         for key, one in plan.items()
         for seed in seeds
     ]
-    results = iter(side_by_side(case, cases))
+    results = iter(side_by_side(case, cases, kept=folder / "cases.jsonl"))
     pictures, text = ({key: [next(results) for _ in seeds] for key in plan} for plan in plans)
     page = Page(
         "What makes training work",

@@ -13,8 +13,8 @@ import math
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,15 +133,46 @@ def beside(
             raise
 
 
-def side_by_side(function: Callable[..., T], cases: Sequence[tuple[Any, ...]]) -> list[T]:
+def side_by_side(
+    function: Callable[..., T], cases: Sequence[tuple[Any, ...]], *, kept: Path | None = None
+) -> list[T]:
     """What a function makes of each case, in their order, with a process of one thread a core.
 
     Args:
         function: Of a module: other processes find it by its name.
         cases: Its arguments, plain data; dear ones first, so that no core waits long at the end.
+        kept: File in which every result, which is plain data then, is noted as soon as it is there;
+            what the same version made of the same case is not made again.
     """
-    with beside(function, cases, spare=0) as found:
-        return [one.result() for one in found]
+    if kept is None:
+        with beside(function, cases, spare=0) as found:
+            return [one.result() for one in found]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    names = [json.dumps([playout.__version__, function.__name__, to_dict(one)]) for one in cases]
+    known = dict(_noted(kept))
+    if before := sum(name in known for name in names):
+        print(f"{kept}: {before} of {len(cases)} cases kept from before", flush=True)
+    to_do = [k for k, name in enumerate(names) if name not in known]
+    if to_do:
+        with (
+            kept.open("a", encoding="utf-8") as notes,
+            beside(function, [cases[k] for k in to_do], spare=0) as found,
+        ):
+            which = dict(zip(found, to_do, strict=True))
+            notes.write("\n")  # behind a line at which it was stopped
+            for done in as_completed(found):
+                notes.write(json.dumps([names[which[done]], done.result()]) + "\n")
+                notes.flush()
+        known = dict(_noted(kept))
+    return [known[name] for name in names]
+
+
+def _noted(path: Path) -> Iterator[tuple[str, Any]]:
+    """The cases of a file, and their results; not the line at which a study was stopped."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            name, result = json.loads(line)
+            yield name, result
 
 
 def mean_of_seeds(values: Sequence[float]) -> tuple[float, float]:

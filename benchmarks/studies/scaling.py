@@ -222,8 +222,13 @@ def case(kind: str, *what: Any) -> dict[str, Any]:
     return row
 
 
-def all_runs(*, quick: bool, seed: int = 0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of language by parameters and tokens, of boards by board and network, smallest first."""
+def all_runs(
+    *, quick: bool, seed: int = 0, kept: Path | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of language by parameters and tokens, of boards by board and network, smallest first.
+
+    Rows are noted in the file `kept` one by one, and not made again.
+    """
     language_data(quick)  # read once, for all processes
     boards, sizes = solved_boards.BOARDS[quick], solved_boards.SIZES[quick]
     for board in boards:
@@ -234,7 +239,7 @@ def all_runs(*, quick: bool, seed: int = 0) -> tuple[list[dict[str, Any]], list[
     ]
     played = len(cases)
     cases += [("language", quick, width, steps, seed) for width in widths for steps in budgets]
-    found = side_by_side(case, cases[::-1])[::-1]
+    found = side_by_side(case, cases[::-1], kept=kept)[::-1]
     return found[played:], found[:played]
 
 
@@ -328,7 +333,7 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         "run and then has to predict it.",
         quick=quick,
     )
-    language, boards = all_runs(quick=quick)
+    language, boards = all_runs(quick=quick, kept=folder / "cases.jsonl")
     best = frontier(language)
     found: dict[str, Any] = {"language": language}
     page.table(language, "language: Transformers of two layers; loss in bits a byte")

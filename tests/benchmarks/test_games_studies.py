@@ -44,7 +44,7 @@ def in_this_process(monkeypatch):
     """Studies do all by themselves."""
     monkeypatch.setattr(meetings, "beside", beside_none)
     for module in (alphago, options):
-        one_by_one = lambda function, cases: [function(*case) for case in cases]  # noqa: E731
+        one_by_one = lambda function, cases, **_: [function(*case) for case in cases]  # noqa: E731
         monkeypatch.setattr(module, "side_by_side", one_by_one)
 
 

@@ -98,6 +98,33 @@ def test_cases_come_back_in_order_from_other_processes():
     assert mine == (4, os.getpid())
 
 
+def noted(folder, number):
+    if number < 0:
+        raise ValueError("negative")
+    with open(f"{folder}/made", "a") as file:
+        file.write(f"{number} ")
+    return {"root": number**0.5, "pair": (number, None)}
+
+
+def test_a_study_that_was_stopped_makes_only_the_cases_that_it_has_not(tmp_path, monkeypatch):
+    kept, made = tmp_path / "study" / "cases.jsonl", tmp_path / "made"
+
+    def several(*numbers):
+        found = side_by_side(noted, [(str(tmp_path), n) for n in numbers], kept=kept)
+        assert [one["root"] for one in found] == [n**0.5 for n in numbers]
+        return made.read_text().split()
+
+    with pytest.raises(ValueError, match="negative"):
+        side_by_side(noted, [(str(tmp_path), n) for n in (4, -1)], kept=kept)
+    assert several(4, 9) == ["4", "9"]
+    with kept.open("a") as file:  # as a kill in the middle of a line leaves it
+        file.write('["0.1.0", {"root')
+    assert sorted(several(9, 16, 4)) == ["16", "4", "9"]
+    assert several(16, 9) == several(4)
+    monkeypatch.setattr(playout, "__version__", "99.0")
+    assert len(several(16)) == 4
+
+
 def test_numbers_beside_points_cover_neither_each_other_nor_points():
     area = (0.0, 0.0, 300.0, 200.0)
     points = [(100 + 2 * n, 90.0 + n % 3) for n in range(12)] + [(2.0, 2.0), (299.0, 199.0)]

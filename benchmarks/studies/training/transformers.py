@@ -190,13 +190,13 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
 
     Tables are "depth", "clipping" and "overfitting".
     """
-    sizes, steps = ((2, 8), 60) if quick else ((2, 8, 32), 600)
+    sizes, steps = ((2, 8), 60) if quick else ((2, 8, 32), 300)
     found: dict[tuple[str, ...], Case] = {
         ("depth", name, f"{layers} layers"): Case(parts, layers, steps, {"learning_rate": 3e-3})
         for layers in reversed(sizes)
         for name, parts in REMEDIES.items()
     }
-    few, steps = (20, 200) if quick else (200, 2000)
+    few, steps = (20, 200) if quick else (200, 1000)
     learn = {"learning_rate": 3e-3, "weight_decay": 0.0}
     for name in OVERFITTING:
         found["overfitting", name] = Case(
@@ -210,7 +210,7 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
     for limit in (math.inf, 1.0):
         name = "as they are" if limit == math.inf else f"clipped to {limit:g}"
         learn = {"learning_rate": 3e-2, "max_grad_norm": limit, "warmup": 0.0}
-        found["clipping", name] = Case(Parts(init="large"), 4, steps // 4, learn)
+        found["clipping", name] = Case(Parts(init="large"), 4, steps // (4 if quick else 2), learn)
     return found
 
 
