@@ -141,8 +141,8 @@ def side_by_side(
     Args:
         function: Of a module: other processes find it by its name.
         cases: Its arguments, plain data; dear ones first, so that no core waits long at the end.
-        kept: File in which every result, which is plain data then, is noted as soon as it is there;
-            what the same version made of the same case is not made again.
+        kept: File in which every result is noted as soon as it is there, as JSON: tuples and arrays
+            come back as lists. What the same version made of the same case is not made again.
     """
     if kept is None:
         with beside(function, cases, spare=0) as found:
@@ -161,10 +161,16 @@ def side_by_side(
             which = dict(zip(found, to_do, strict=True))
             notes.write("\n")  # behind a line at which it was stopped
             for done in as_completed(found):
-                notes.write(json.dumps([names[which[done]], done.result()]) + "\n")
+                noted = json.dumps([names[which[done]], done.result()], default=_as_list)
+                notes.write(f"{noted}\n")
                 notes.flush()
         known = dict(_noted(kept))
     return [known[name] for name in names]
+
+
+def _as_list(value: Any) -> Any:
+    """What JSON does not know: arrays, and numbers of numpy."""
+    return value.tolist()
 
 
 def _noted(path: Path) -> Iterator[tuple[str, Any]]:

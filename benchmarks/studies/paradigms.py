@@ -50,13 +50,13 @@ _PPO = {
 }  # fmt: skip
 FULL = Form(
     Board(
-        "connect_four", 40_000, "base", None, 4.0,
+        "connect_four", 40_000, "small", None, 2.0,
         tuple(one for one in OBJECTIVES if one != "colour"),
-        settings={ALPHAZERO: {"updates": 60}, PPO: {**_PPO, "total_timesteps": 200_000}},
-        alone={ALPHAZERO: {"minutes": 20.0}, PPO: {**_PPO, "total_timesteps": 600_000}},
+        settings={ALPHAZERO: {"updates": 40}, PPO: {**_PPO, "total_timesteps": 200_000}},
+        alone={ALPHAZERO: {"minutes": 10.0}, PPO: {**_PPO, "total_timesteps": 600_000}},
         snapshots=12,
     ),
-    "impala-2x", 2000, 256, 1000, texts="auto", width=128,
+    "impala", 500, 256, 1000, texts="auto", width=128,
 )  # fmt: skip
 # Proofs would answer nearly all that is asked on so small a board, and games without end be played.
 _SMALL = {
@@ -115,7 +115,7 @@ def draw_features(found: dict[str, Any], data: Split, path: Path) -> bool:
     except ImportError:
         return False
     labels = data.test.labels[: len(found[PIXELS])]
-    drawn = {name: maps(x, labels, seed=0) for name, x in found.items()}
+    drawn = {name: maps(np.asarray(x), labels, seed=0) for name, x in found.items()}
     draw_maps(drawn, labels, data.train.classes, path)
     return True
 
@@ -283,11 +283,12 @@ def main(
     parts += [("trunks", one) for one in trunks]
     parts += [(what, one) for what in ("pictures", *texts.TASKS) for one in columns[what]]
     cases = [(*one, form, seed, folder) for one in parts for seed in seeds]
-    results = iter(side_by_side(any_part, cases))
+    kept = folder / "cases.jsonl"
+    results = iter(side_by_side(any_part, cases, kept=kept))
     by_part = {one: [next(results) for _ in seeds] for one in parts}
     begun = [(learner, one) for learner in LEARNERS for one in (NOTHING, *trunks)]
     played = [(folder, board, *one, seed) for one in begun for seed in seeds]
-    results = iter(side_by_side(starts.curve_of, played))
+    results = iter(side_by_side(starts.curve_of, played, kept=kept))
     curves = {one: [next(results) for _ in seeds] for one in begun}
 
     page = Page(

@@ -152,7 +152,7 @@ _REWARD = {"num_envs": 8, "num_steps": 8, "minibatch_size": 64, "num_epochs": 1,
 def tiny_form(monkeypatch):
     """A form of paradigms that takes seconds, in this process."""
     monkeypatch.setattr(trunks, "_pictures", lambda name, some: pictures(200))
-    one_by_one = lambda function, cases: [function(*case) for case in cases]  # noqa: E731
+    one_by_one = lambda function, cases, **_: [function(*case) for case in cases]  # noqa: E731
     monkeypatch.setattr(paradigms, "side_by_side", one_by_one)
     settings = {
         ALPHAZERO: {"updates": 2, "warmup_positions": 16, **_PLAY},

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import playout
 import pytest
 from playout.agents.runs.directory import RunDir
@@ -103,7 +104,7 @@ def noted(folder, number):
         raise ValueError("negative")
     with open(f"{folder}/made", "a") as file:
         file.write(f"{number} ")
-    return {"root": number**0.5, "pair": (number, None)}
+    return {"root": number**0.5, "pair": (number, np.arange(2))}
 
 
 def test_a_study_that_was_stopped_makes_only_the_cases_that_it_has_not(tmp_path, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_study_that_was_stopped_makes_only_the_cases_that_it_has_not(tmp_path,
 
     def several(*numbers):
         found = side_by_side(noted, [(str(tmp_path), n) for n in numbers], kept=kept)
-        assert [one["root"] for one in found] == [n**0.5 for n in numbers]
+        assert found == [{"root": n**0.5, "pair": [n, [0, 1]]} for n in numbers]
         return made.read_text().split()
 
     with pytest.raises(ValueError, match="negative"):
