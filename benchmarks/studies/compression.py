@@ -48,7 +48,7 @@ from torch import nn
 
 GAMES = {False: "connect_four", True: "connect_four(width=5,height=4)"}
 """The quick form plays on the small board, which the solver labels in a second."""
-COUNTS = {False: 60_000, True: 1500}
+COUNTS = {False: 40_000, True: 1500}
 """Positions."""
 CALIBRATED = 512
 """Positions that int8 chooses its scales by."""
@@ -270,7 +270,7 @@ def more_of(bits: tuple[float, float]) -> str:
 def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
     """Networks of one seed by what they are: taught, kept from before, or both."""
     large, small = ("24x2", "12x2") if quick else ("64x4", "32x4")
-    epochs = 20.0 if quick else 40.0
+    epochs = 20.0 if quick else 16.0
     common = {"count": COUNTS[quick], "batch": 128, "seed": seed, "data_seed": seed}
 
     def made(name: str, **settings: Any) -> RunDir:

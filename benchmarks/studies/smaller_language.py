@@ -99,7 +99,7 @@ def setting(*, quick: bool, seed: int) -> Setting:
     vocabulary, length = (512, 48) if quick else (2048, 128)
     texts = texts[:1500] if quick else texts
     tokenizer = Tokenizer.train(texts[:5000], vocab_size=vocabulary)
-    width, layers, steps = (64, 2, 120) if quick else (128, 4, 2000)
+    width, layers, steps = (64, 2, 120) if quick else (128, 4, 1200)
     return Setting(
         tuple(texts),
         tokenizer,
