@@ -135,6 +135,31 @@ def speed(name: str, repeats: int, scale: float) -> dict[str, Any]:
     return result
 
 
+def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was proven, as benchmarks/tools/report.py reads it: a row a count, a peer, a board."""
+    claims = []
+
+    def claim(row: str, column: str, ours: float, **more: object) -> None:
+        claims.append({
+            "claim": f"{row}: {column}", "row": row, "column": column, "ours": ours, "unit": "",
+            "command": "python -m playout.benchmarks.rules", **more,
+        })  # fmt: skip
+
+    tables: dict[str, dict[str, dict[str, Any]]] = {
+        "published counts of move sequences": results["counts"],
+        "random games beside it": results["games"],
+        "best play as published": results.get("perfect", {}),
+    }
+    for what, table in tables.items():
+        for name, found in table.items():
+            row = f"{name}, {what}"
+            claim(row, "compared", found.get("counted", found.get("games", 1)))
+            seen = (found.get(key) for key in ("leaves", "positions", "nodes"))
+            claim(row, "positions", next((one for one in seen if one is not None), 0))
+            claim(row, "differences", len(found["wrong"]), target=0, better="lower")
+    return claims
+
+
 def main() -> int:
     """Checks, measures, prints, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -186,6 +211,7 @@ def main() -> int:
         print(f"DIFFERS: {line}")
     if not arguments.quick:
         settings = {"nodes": nodes, "games": num_games, "repeats": repeats, "threads": 1}
+        results["claims"] = claims_of(results)
         print(write_result("rules", results, settings=settings))
     return 1 if wrong else 0
 

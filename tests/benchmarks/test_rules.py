@@ -3,6 +3,7 @@
 import playout
 import pytest
 from playout.benchmarks import rules
+from playout.benchmarks.tools import report
 from playout.benchmarks.tools.peers import rules as others
 
 
@@ -51,3 +52,18 @@ def test_perfect_play_is_held_against_what_is_published():
     found = rules.check_tile("game_2048(size=2)", 32, 0.08)
     assert not found["wrong"] and found["positions"] > 57
     assert rules.check_tile("game_2048(size=2)", 32, 0.1)["wrong"]
+
+
+def test_what_is_proven_has_a_row_each_and_a_difference_is_a_miss(tmp_path):
+    results = {
+        "counts": {"hex": {"counted": 9, "leaves": 1000, "wrong": [], "seconds": 1.0}},
+        "games": {"hex, copy": {"games": 5, "wrong": ["hex: a difference"], "seconds": 1.0}},
+        "perfect": {"hex(size=3)": {"outcome": 1, "nodes": 70, "wrong": [], "seconds": 1.0}},
+    }
+    claims = rules.claims_of(results)
+    lines = report.grid(claims)
+    assert lines[0] == "| | compared | positions | differences |"
+    assert lines[2].startswith("| hex, published counts of move sequences | 9 | 1 k | 0; ")
+    assert lines[3].startswith("| hex, copy, random games beside it | 5 | 0 | 1; ")
+    assert lines[4].startswith("| hex(size=3), best play as published | 1 | 70 | 0; ")
+    assert [lines[row].endswith("**no** |") for row in (2, 3, 4)] == [False, True, False]
