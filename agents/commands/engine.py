@@ -48,6 +48,10 @@ class Command(MachineOptions):
     files: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """GTP's loadsgf reads files right in this folder; without it nothing is read."""
 
+    resign_below: Annotated[float, arg(metavar="VALUE")] = -1.0
+    """GTP: resign where less than this is expected, from -1 (lost) to 1, at three moves in a row;
+    -0.95 is a chance of one in forty. By default never."""
+
     seed: int = 0
     """Seed of the player."""
 
@@ -61,6 +65,10 @@ def main(command: Command) -> int:
 
     check_seed(command.seed)
     check_device(command)
+    if not -1 <= command.resign_below <= 1:
+        raise ConfigError(f"--resign-below must be from -1 to 1, not {command.resign_below:g}")
+    if command.resign_below > -1 and command.protocol == "uci":
+        raise ConfigError("UCI has no word for resigning; leave --resign-below out")
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
     game = given_game(command.game) if command.game else game_of_players([command.player])
@@ -94,7 +102,9 @@ def main(command: Command) -> int:
             stream.reconfigure(errors=errors)
     try:
         if command.protocol == "gtp":
-            engine = gtp.GtpEngine(player, game, remake=remake, files=command.files)
+            engine = gtp.GtpEngine(
+                player, game, remake=remake, files=command.files, resign_below=command.resign_below
+            )
             gtp.serve(engine, sys.stdin, sys.stdout)
         else:
             uci.serve(uci.UciEngine(player, game, with_threads=with_threads), sys.stdin, sys.stdout)

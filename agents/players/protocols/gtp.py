@@ -28,6 +28,8 @@ from playout.agents.players.protocols.thinking import Limits, Thinker, Thought, 
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
+RESIGN_AFTER = 3
+"""Moves in a row at which a side expects little before it resigns: one alone may be a mistake."""
 _COLOURS = {"b": 0, "black": 0, "w": 1, "white": 1}
 
 
@@ -44,6 +46,8 @@ class GtpEngine:
         remake: The same player for another size or komi; ConfigError where it cannot play that.
             By default those that can say it themselves (`for_game`).
         files: The only folder that `loadsgf` reads from; without it nothing is read.
+        resign_below: A side resigns that expects less than this, from -1 to 1, at RESIGN_AFTER of
+            its moves in a row; -1: never.
 
     Attributes:
         game: The game, as the last `boardsize` and `komi` have made it.
@@ -63,9 +67,10 @@ class GtpEngine:
         *,
         remake: Callable[[NativeGame], Player] | None = None,
         files: Path | None = None,
+        resign_below: float = -1.0,
     ) -> None:
         must_be_spoken(game)
-        self.files = files
+        self.files, self.resign_below = files, resign_below
         self._remake = remake if remake is not None else self._for_game
         self._clock: Clock | None = None  # what each colour has when a game begins
         self.player, self.game, self.thinker = player, game, Thinker(player, game)
@@ -170,6 +175,7 @@ class GtpEngine:
         self.set_clocks(self._clock)
         self.states = [self.game.initial_state()]
         self.steps: list[list[int]] = []  # the actions of each move: two where a colour passed
+        self._low = [0, 0]  # of each side, moves in a row at which it expected little
 
     def begin_at(self, game: NativeGame, start: str | None, actions: list[int]) -> None:
         """Another game begins, at a position given as text or the first, and goes on by moves.
@@ -264,9 +270,16 @@ class GtpEngine:
 
     def _genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
-        action = self.thought(state, passed, plays=True).action
-        self.step([*passed, action])
-        return state.action_text(action)
+        thought = self.thought(state, passed, plays=True)
+        if self.gives_up(state.to_play, thought.value):
+            return "resign"
+        self.step([*passed, thought.action])
+        return state.action_text(thought.action)
+
+    def gives_up(self, side: int, value: float) -> bool:
+        """Whether a side resigns that expects this of the move it is about to play."""
+        self._low[side] = self._low[side] + 1 if value < self.resign_below else 0
+        return self._low[side] >= RESIGN_AFTER
 
     def _reg_genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
@@ -277,6 +290,7 @@ class GtpEngine:
             raise Refused("cannot undo")
         self.states.pop()
         self.steps.pop()
+        self._low = [0, 0]
         return ""
 
     def _clear_board(self, words: list[str]) -> str:

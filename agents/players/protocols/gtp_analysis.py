@@ -95,6 +95,8 @@ def _analyse(engine: GtpEngine, name: str, words: list[str]) -> str:
     if for_move:
         thought = engine.thought(state, passed, plays=plays, only=only, watch=watch)
         tell(thought)
+        if plays and engine.gives_up(state.to_play, thought.value):
+            return "play resign"
         if plays:
             engine.step([*passed, thought.action])
         return f"play {state.action_text(thought.action)}"

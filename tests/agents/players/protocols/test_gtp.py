@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import time
+from dataclasses import replace
 
 import playout
 import pytest
@@ -186,6 +187,53 @@ def test_more_bad_lines_get_one_refusal(engine, line, message):
     engine.emit = shown.append
     answer = engine.answer(line)
     assert answer.startswith("?") and message in answer and answer.count("\n") == 2 and not shown
+
+
+@pytest.fixture
+def expecting(monkeypatch):
+    """An engine for Go that resigns, and a list of what it is about to expect of its moves."""
+    game, values = playout.game("go(size=5)"), []
+    engine = GtpEngine(make_player("uct:20", game), game, resign_below=-0.9)
+    think = engine.thinker.think_among
+
+    def thought(*given, **more):
+        return replace(think(*given, **more), value=values.pop(0))
+
+    monkeypatch.setattr(engine.thinker, "think_among", thought)
+    return engine, values
+
+
+@pytest.mark.parametrize("command", ["genmove", "kata-genmove_analyze"])
+def test_a_side_resigns_that_expects_little_at_three_moves_in_a_row(expecting, command):
+    engine, values = expecting
+    values += [-0.95, -0.95, -0.89, -0.95, 0.5, -0.95, 0.5, -1.0]
+    moves = [engine.answer(f"{command} {colour}").split()[-1] for colour in "bbbbwbwb"]
+    assert moves[-1] == "resign" and "resign" not in moves[:-1]
+    last = len(engine.states)
+    values += [-0.95, -0.95]
+    assert engine.answer(f"{command} b").split()[-1] == "resign"  # as long as it expects no more
+    assert len(engine.states) == last  # nothing was played
+    engine.answer("clear_board")
+    assert engine.answer(f"{command} b").split()[-1] != "resign"
+
+
+def test_an_engine_that_was_not_asked_to_never_resigns(expecting):
+    engine, values = expecting
+    engine.resign_below = -1.0
+    values += 4 * [-1.0]
+    assert "resign" not in "".join(engine.answer("genmove b") for _ in range(4))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resign-below", "-2"], "--resign-below must be from -1 to 1"),
+        (["--resign-below", "-0.9", "--protocol", "uci"], "UCI has no word for resigning"),
+    ],
+)
+def test_resigning_is_for_gtp_and_in_bounds(words, message, capsys):
+    assert main(["engine", "uct:5", *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_boards_of_another_size_are_made_where_the_player_can_play_them():
