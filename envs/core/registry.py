@@ -139,8 +139,8 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
     if name not in GAMES:
         names = [info.name for info in games()]
         close = difflib.get_close_matches(name, names, n=1)
-        known = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
-        raise ConfigError(f"no game is named {name!r}; {known} (module:Name is one of your own)")
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+        raise ConfigError(f"no game is named {name!r}; {hint} (module:Name is one of your own)")
     entry = GAMES[name]
     if entry.module is None:  # its header checks and tells the parameters
         return NativeGame(_call(name, entry.make, params), prover=entry.prover)
