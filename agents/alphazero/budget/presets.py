@@ -116,6 +116,10 @@ class Preset:
         return self.sizes[0] if self.grows and largest else ""
 
 
+LIKE = {"mnk": "gomoku"}
+"""Games that are learned as another one is, unless they are over sooner."""
+
+
 def read_preset(tables: dict[str, dict[str, Any]], name: str) -> Preset:
     """The table of that name.
 
@@ -152,6 +156,9 @@ def preset_for(
     if fitting:
         name = min(fitting, key=lambda name: classes[name].up_to_plies)
         return name, classes[name]
+    like = LIKE.get(game.name)
+    if like in tables and built_in(game):
+        return like, read_preset(tables, like)
     return "default", read_preset(tables, "default")
 
 

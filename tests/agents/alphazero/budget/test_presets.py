@@ -102,6 +102,13 @@ def test_a_game_that_nobody_has_measured_gets_a_guess_by_its_length():
     assert name == "short" and preset.guessed
 
 
+def test_a_row_of_stones_on_a_large_board_is_learned_as_gomoku_is():
+    assert preset_for(playout.game("mnk(m=9,n=9,k=5)")) == preset_for(
+        playout.game("gomoku(size=9)")
+    )
+    assert preset_for(playout.game("mnk(m=3,n=3,k=3)"))[0] == "short"
+
+
 def test_a_game_of_ones_own_does_not_get_the_table_of_one_that_is_called_alike():
     class Mine(Nim):
         name = "connect_four"
