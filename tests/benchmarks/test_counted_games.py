@@ -137,8 +137,8 @@ def test_scores_and_tiles_are_those_on_the_board_at_the_end():
 
 def test_a_table_has_a_row_a_player_and_what_is_published_beside_it():
     score = {counted_games.SCORE: (2000.0, 1800.0, 2200.0), "2,048 tile": (50.0, 40.0, 60.0)}
-    run = {"game": "game_2048", "length": "20 minutes on one core, 1,234 games", "seed": 0,
-           "simulations": 16, "results": {"run": score, "random": score}}  # fmt: skip
+    run = {"game": "game_2048", "length": "20 minutes on one core", "learned": ", 1,234 games",
+           "seed": 0, "simulations": 16, "results": {"run": score, "random": score}}  # fmt: skip
     claims = counted_games.claims_of([run, {**run, "seed": 1}])
     rows = list(dict.fromkeys(claim["row"] for claim in claims))
     mine = "game_2048, 20 minutes on one core, 1,234 games, seed {}; 16 simulations a move"
@@ -154,8 +154,8 @@ def test_what_is_exact_has_no_interval_and_hidden_games_are_judged_against_what_
     found = counted_games.exploited({"random": "uniform"}, kuhn)
     lost = found["random"][counted_games.EXPLOITED]
     assert lost[0] == pytest.approx(11 / 24)  # half of NashConv 11/12, which is published
-    run = {"game": "leduc_poker", "length": "PPO, 10 moves on one core", "seed": 0,
-           "simulations": None, "results": {"run": found["random"]}}  # fmt: skip
+    run = {"game": "leduc_poker", "length": "PPO, 10 moves on one core", "learned": "",
+           "seed": 0, "simulations": None, "results": {"run": found["random"]}}  # fmt: skip
     (claim,) = counted_games.claims_of([run])
     assert claim["ours"] == pytest.approx(11 / 24) and claim["unit"] == "a game"
     assert claim["target"] == 0.3 and claim["better"] == "lower"

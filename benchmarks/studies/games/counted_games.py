@@ -106,15 +106,16 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
     else:
         found = {player.name: points(player, game, games)}
     cores = told_cores(run.record["machine"]["cores"])
+    length, learned = f"{run.config.get('minutes') or 0:g} minutes on {cores}", ""
     if run.kind == "ppo":
         length = f"PPO, {short_count(run.config['total_timesteps'])} moves on {cores}"
     else:
         rows = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        learned = short_count(json.loads(rows[-1])["selfplay/games"])
-        length = f"{run.config.get('minutes') or 0:g} minutes on {cores}, {learned} games"
+        learned = f", {short_count(json.loads(rows[-1])['selfplay/games'])} games"
     return {
         "game": run.config["env" if run.kind == "ppo" else "game"],
         "length": length,
+        "learned": learned,
         "seed": run.seed,
         "simulations": simulations,
         "played": games,
@@ -125,14 +126,14 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
 
 def place(run: Mapping[str, Any]) -> tuple[str, str, int]:
     """What a run stands for: of two that are alike in it the later one is kept."""
-    return run["game"], run["length"].rpartition(",")[0], run["seed"]
+    return run["game"], run["length"], run["seed"]
 
 
 def row_of(run: Mapping[str, Any], who: str) -> str:
     """What a line of the table is called."""
     if who != "run":
         return f"{run['game']}, {who}"
-    row = f"{run['game']}, {run['length']}, seed {run['seed']}"
+    row = f"{run['game']}, {run['length']}{run['learned']}, seed {run['seed']}"
     return row + (f"; {run['simulations']} simulations a move" if run["simulations"] else "")
 
 
