@@ -300,8 +300,13 @@ class Tell(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Tell]:
-    """Shows work of `total` units on the error stream, so that what is printed can be piped."""
+def progress(
+    title: str, total: int, *, unit: str, quiet: bool = False, deadline: float | None = None
+) -> Iterator[Tell]:
+    """Shows work of `total` units on the error stream, so that what is printed can be piped.
+
+    At `deadline`, by time.monotonic(), it ends wherever it is: no more time is said to be left.
+    """
     console = make_console(not (quiet or _silent.get()), sys.stderr, brief=True)
     console.start(title, 0, total, unit)
     pace = RemainingTime(0)
@@ -309,7 +314,10 @@ def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Itera
     def tell(done: int, text: str = "") -> None:
         pace.add(done)
         shown = {"now": text} if text else {}
-        console.update(done, total, shown, left=pace.left(total), each=pace.seconds_a_unit)
+        left = pace.left(total)
+        if deadline is not None:
+            left = max(0.0, min(left, deadline - time.monotonic()))
+        console.update(done, total, shown, left=left, each=pace.seconds_a_unit)
 
     try:
         yield tell

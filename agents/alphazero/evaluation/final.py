@@ -182,7 +182,7 @@ class _Rounds:
         """Plays rounds until everybody has had all openings, or the next would take too long."""
         done, count = 0, len(self.openings) if self.deadline is None else 1
         total = len(self.openings) * len(self.opponents) * self.game.num_players
-        with progress("rating", total, unit="games") as tell:
+        with progress("rating", total, unit="games", deadline=self.deadline) as tell:
             while done < len(self.openings):
                 begun = time.monotonic()
                 numbers = range(done, min(done + count, len(self.openings)))

@@ -139,6 +139,11 @@ def test_progress_of_other_work_goes_to_the_error_stream_and_is_quiet_if_short(m
             tell(done, "a - b")
     out, err = capsys.readouterr()
     assert out == "" and err == "match: 7 of 40 games, about 50 s left, now a - b\n"
+    with progress("rating", 40, unit="games", deadline=clock.now + 41) as tell:
+        for done in range(1, 11):
+            clock.now += 1.5
+            tell(done)
+    assert capsys.readouterr().err == "rating: 7 of 40 games, about 30 s left\n"
 
 
 def test_times_and_numbers_are_as_fine_as_a_glance_takes_in():
