@@ -154,7 +154,7 @@ def test_what_is_exact_has_no_interval_and_hidden_games_are_judged_against_what_
     found = counted_games.exploited({"random": "uniform"}, kuhn)
     lost = found["random"][counted_games.EXPLOITED]
     assert lost[0] == pytest.approx(11 / 24)  # half of NashConv 11/12, which is published
-    run = {"game": "leduc_poker", "length": "PPO, 10 moves on one core", "learned": "",
+    run = {"game": counted_games.LEDUC, "length": "PPO, 10 moves on one core", "learned": "",
            "seed": 0, "simulations": None, "results": {"run": found["random"]}}  # fmt: skip
     (claim,) = counted_games.claims_of([run])
     assert claim["ours"] == pytest.approx(11 / 24) and claim["unit"] == "a game"

@@ -37,10 +37,10 @@ from playout.mcts.exact.cfr.policy import AnyPolicy
 
 COMMAND = "python -m playout.benchmarks.studies.games.counted_games"
 GAMES = ("backgammon", "game_2048")
-SEARCH = "uct:100"
+SEARCH, LEDUC = "uct:100", "leduc_poker(players=2)"
 TILES = (512, 1024, 2048)
 SCORE, EXPLOITED = "mean score", "exploitability"
-WANTED = {("leduc_poker", "run"): 0.3, ("leduc_poker", "cfr"): 0.001}  # at most
+WANTED = {(LEDUC, "run"): 0.3, (LEDUC, "cfr"): 0.001}  # at most
 # M. Szubert and W. Jaskowski, "Temporal Difference Learning of N-Tuple Networks for the Game 2048",
 # CIG 2014: their best network after a million games, which looks one move ahead.
 PUBLISHED = {
