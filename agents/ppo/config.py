@@ -85,7 +85,9 @@ class PPOConfig:
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
     anneal_ent: bool = False
-    """Lower ent_coef linearly to 0 over the run."""
+    """Lower ent_coef linearly to final_ent_coef over the run."""
+    final_ent_coef: float = 0.0
+    """Where anneal_ent ends."""
     vf_coef: float = 0.5
     """Weight of the value loss (half the squared error)."""
     max_grad_norm: float = 0.5
@@ -99,7 +101,8 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "learning_rate", "adam_eps", "clip_coef", "vf_clip_coef")
-        _not_negative(self, "ent_coef", "vf_coef", "max_grad_norm", "weight_decay", "trunk_rate")
+        _not_negative(self, "ent_coef", "final_ent_coef", "vf_coef", "max_grad_norm")
+        _not_negative(self, "weight_decay", "trunk_rate")
         check_optimizer(self.optimizer)
         _fraction(self, "gamma", "gae_lambda")
         _at_least_one(self, "num_epochs", "minibatch_size")

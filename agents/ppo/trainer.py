@@ -218,7 +218,8 @@ class PPOTrainer(Trainer):
         if config.anneal_clip:
             config = replace(config, clip_coef=max(config.clip_coef * left, 1e-6))
         if config.anneal_ent:
-            config = replace(config, ent_coef=config.ent_coef * left)
+            gone = (config.ent_coef - config.final_ent_coef) * (1.0 - left)
+            config = replace(config, ent_coef=config.ent_coef - gone)
         rollout = self.collector.collect()
         compute_gae(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda)
         rollout = self.collector.cut(rollout)

@@ -100,6 +100,17 @@ def test_the_entropy_bonus_is_annealed():
     assert metrics["train/loss"] == pytest.approx(mean_loss, abs=0.1)
 
 
+def test_the_entropy_bonus_is_annealed_to_where_it_is_told_to_end():
+    options = {"anneal_ent": True, "final_ent_coef": 2.0}
+    bonus = {}
+    for first in (5.0, 2.0):
+        trainer, _ = train(Bandit, 600, ppo={"ent_coef": first, **options})
+        metrics = trainer.update()  # behind the end of the budget
+        parts = metrics["train/policy_gradient_loss"] + 0.5 * metrics["train/value_loss"]
+        bonus[first] = (metrics["train/loss"] - parts) / metrics["train/entropy_loss"]
+    assert bonus == {5.0: pytest.approx(2.0, abs=0.05), 2.0: pytest.approx(2.0, abs=0.05)}
+
+
 def test_the_clip_range_and_learning_rate_are_annealed():
     trainer, _ = train(Bandit, 600, ppo={"anneal_clip": True})
     metrics = trainer.update()
