@@ -13,7 +13,6 @@ the same game, length, cores and seed in the JSON file, the others stay.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,8 +27,15 @@ from playout.agents.rating.intervals import mean_interval, share_interval
 from playout.agents.rating.tables import play_tables
 from playout.agents.runs.console import progress
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.games.learned_games import short_count, told_cores, train
-from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
+from playout.benchmarks.studies.games.learned_games import (
+    kept_runs,
+    make_parser,
+    runs_to_read,
+    short_count,
+    told_cores,
+    train,
+)
+from playout.benchmarks.tools.measuring import machine, write_result
 from playout.benchmarks.tools.peers.backgammon_players import backgammon_players
 from playout.envs.core.game import NativeGame
 from playout.mcts.exact import cfr
@@ -165,29 +171,16 @@ def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Makes and reads runs, lets them play, writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="*", metavar="GAME", help=f"with --train; else {GAMES}")
-    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to read")
-    parser.add_argument("--train", type=float, help="make runs of so many minutes first")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--into", type=Path, default=Path("runs"))
-    parser.add_argument("--games", type=int, default=200, help="against each opponent")
-    parser.add_argument("--simulations", type=int, help="a move; by default what a run plays with")
+    told = (__doc__ or "").split("\n", 1)[0]
+    parser = make_parser(told, GAMES, games=200)
     parser.add_argument("--quick", action="store_true", help="2048 on 2x2 for half a minute")
     args = parser.parse_args()
     if args.quick:
         path = train("game_2048(size=2)", 0.5, args.seed, args.into)
         print(json.dumps(measured(path, 20, 16)["results"], indent=1))
         return
-    paths = list(args.runs)
-    if args.train:
-        paths += [train(game, args.train, args.seed, args.into) for game in args.names or GAMES]
-    if not paths:
-        parser.error("name runs to read, or --train MINUTES")
-    last = RESULTS / "counted_games.json"
-    old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
-    rows = {place(run): run for run in old}
-    for path in paths:  # written after each, since games take long
+    rows = {place(run): run for run in kept_runs("counted_games")}
+    for path in runs_to_read(parser, args, GAMES):  # written after each, since games take long
         run = measured(path, args.games, args.simulations)
         rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]

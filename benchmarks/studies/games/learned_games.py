@@ -12,12 +12,12 @@ one of the same game, minutes, cores and seed, the others stay.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -296,35 +296,60 @@ def _draw_game(panel: Any, runs: Sequence[Mapping[str, Any]]) -> None:
     panel.grid(alpha=0.25)
 
 
-def main() -> None:
-    """Makes and reads runs, lets them meet their opponents, writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="*", metavar="GAME", help=f"with --train; else {GAMES}")
+def make_parser(told: str, names: Sequence[str], *, games: int) -> ArgumentParser:
+    """The options of a study that reads runs, or makes them first.
+
+    Args:
+        told: What it does.
+        names: Games whose runs are made where none are named.
+        games: Against each opponent.
+    """
+    parser = ArgumentParser(description=told)
+    parser.add_argument("names", nargs="*", metavar="GAME", help=f"with --train; else {names}")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to read")
     parser.add_argument("--train", type=float, help="make runs of so many minutes first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--into", type=Path, default=Path("runs"))
-    parser.add_argument("--games", type=int, default=40, help="against each opponent")
+    parser.add_argument("--games", type=int, default=games, help="against each opponent")
     parser.add_argument("--simulations", type=int, help="a move; by default what a run plays with")
-    parser.add_argument("--draw", action="store_true", help="only the picture, from what is kept")
+    return parser
+
+
+def runs_to_read(parser: ArgumentParser, args: Namespace, names: Sequence[str]) -> list[Path]:
+    """The runs that the options name, those that they ask for made first."""
+    paths = list(args.runs)
+    if args.train:
+        paths += [train(game, args.train, args.seed, args.into) for game in args.names or names]
+    if not paths:
+        parser.error("name runs to read, or --train MINUTES")
+    return paths
+
+
+def kept_runs(study: str) -> list[dict[str, Any]]:
+    """The runs in a study's results from before."""
+    last = RESULTS / f"{study}.json"
+    if not last.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"]
+    return found
+
+
+def main() -> None:
+    """Makes and reads runs, lets them meet their opponents, writes the results."""
+    told = (__doc__ or "").split("\n", 1)[0]
+    parser = make_parser(told, GAMES, games=40)
     parser.add_argument("--quick", action="store_true", help="a minute of tic_tac_toe, not written")
+    parser.add_argument("--draw", action="store_true", help="only the picture, from what is kept")
     args = parser.parse_args()
     if args.quick:
         path = train("tic_tac_toe", 1.0, args.seed, args.into)
         print(json.dumps(measured(path, 10, 16)["matches"], indent=1))
         return
-    last = RESULTS / "learned_games.json"
-    old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
+    rows = {place(run): run for run in kept_runs("learned_games")}
     if args.draw:
-        plot(old, RESULTS / "learned_games.png")
+        plot(rows.values(), RESULTS / "learned_games.png")
         return
-    paths = list(args.runs)
-    if args.train:
-        paths += [train(game, args.train, args.seed, args.into) for game in args.names or GAMES]
-    if not paths:
-        parser.error("name runs to read, or --train MINUTES")
-    rows = {place(run): run for run in old}
-    for path in paths:  # written after each, since matches take long
+    for path in runs_to_read(parser, args, GAMES):  # written after each, since matches take long
         run = measured(path, args.games, args.simulations)
         rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]
