@@ -77,8 +77,9 @@ def _written(name: str) -> int:
     """When the results of a benchmark were written; 0 where there are none."""
     from playout.benchmarks.tools import report
 
-    path = report.RESULTS / f"{name}.json"
-    return path.stat().st_mtime_ns if path.is_file() else 0
+    return max(
+        (path.stat().st_mtime_ns for path in report.RESULTS.rglob(f"{name}.json")), default=0
+    )
 
 
 def _show(name: str) -> None:
@@ -88,7 +89,7 @@ def _show(name: str) -> None:
 
     console = Console(highlight=False)
     for stem, _, claims in report.read_claims(report.RESULTS):
-        if stem != name:
+        if stem.rpartition("/")[2] != name:
             continue
         table = Table("measured", "playout", "peer", "ratio", "reached", title=name)
         for claim in claims:

@@ -24,6 +24,8 @@ from typing import Any
 from playout.cores import usable_cores
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+STUDIES = RESULTS / "studies"
+"""Of studies of games."""
 
 # Distributions whose versions a result names when they are installed.
 VERSIONS = (
@@ -196,7 +198,7 @@ def write_result(
     """Writes benchmarks/results/<name>.json whole or not at all, and returns its path.
 
     Args:
-        name: The subject, also the file's name.
+        name: The subject, also the file's name, with its folder as in "studies/learned_games".
         payload: Rates, ratios, anything that `plain` can turn into JSON.
         settings: What was run: sizes, seeds, repeats.
     """
@@ -209,8 +211,8 @@ def write_result(
         "settings": dict(settings or {}),
         "results": payload,
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.tmp")
     text = json.dumps(plain(record), indent=1) + "\n"
     with open(aside, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Writes the measured tables of docs/measured.md and README.md from benchmarks/results/*.json.
+"""Writes the measured tables of docs/measured.md and README.md from files in benchmarks/results.
 
     python benchmarks/tools/report.py            rewrite what stands between the two markers
     python benchmarks/tools/report.py --check    exit code 1 if a page is stale
@@ -126,9 +126,12 @@ def cell(value: Any, unit: str = "") -> str:
 
 
 def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
-    """(name, record, claims) of every result that makes claims, in the order of names."""
+    """(name, record, claims) of every result that makes claims, in the order of names.
+
+    A name has the folder in it where there is one, as in "studies/learned_games".
+    """
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.rglob("*.json"), key=lambda path: path.stem):
         record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             continue
@@ -143,7 +146,7 @@ def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[
                 raise ValueError(
                     f"{path.name}: a claim needs claim and ours and knows no {unknown}"
                 )
-        found.append((path.stem, record, claims))
+        found.append((path.relative_to(folder).with_suffix("").as_posix(), record, claims))
     return found
 
 
@@ -220,7 +223,7 @@ def report(folder: Path = RESULTS) -> str:
     """All tables, with where they were measured and the commands that repeat them."""
     parts = []
     for name, record, claims in read_claims(folder):
-        title = name.replace("_", " ")
+        title = name.rpartition("/")[2].replace("_", " ")
         machine = record.get("machine", {})
         cores = machine.get("cores", "?")
         where = f"{machine.get('processor', 'unknown processor')}, {cores} core{'s'[cores == 1 :]}"

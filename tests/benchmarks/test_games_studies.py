@@ -22,7 +22,7 @@ from playout.benchmarks.studies.games import selfplay_options as options
 from playout.benchmarks.studies.games.alphago_training import three_steps
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.benchmarks.tools import hex_openings
-from playout.benchmarks.tools.measuring import RESULTS
+from playout.benchmarks.tools.measuring import STUDIES
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.exact.positions import canonical_hashes
@@ -221,7 +221,7 @@ def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monke
     plt = pytest.importorskip("matplotlib.pyplot")
     drawn = []
     monkeypatch.setattr(plt, "close", drawn.append)
-    kept = json.loads((RESULTS / "learned_games.json").read_text(encoding="utf-8"))
+    kept = json.loads((STUDIES / "learned_games.json").read_text(encoding="utf-8"))
     runs = kept["results"]["runs"]
     for point in (point for run in runs for point in run["curve"]):
         low, likeliest, high = learned_games.promised(point)

@@ -115,6 +115,7 @@ def test_a_study_that_was_stopped_makes_only_the_cases_that_it_has_not(tmp_path,
         assert found == [{"root": n**0.5, "pair": [n, [0, 1]]} for n in numbers]
         return made.read_text().split()
 
+    assert several(4) == ["4"]
     with pytest.raises(ValueError, match="negative"):
         side_by_side(noted, [(str(tmp_path), n) for n in (4, -1)], kept=kept)
     assert several(4, 9) == ["4", "9"]

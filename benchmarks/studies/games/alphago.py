@@ -28,7 +28,7 @@ from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.studies.games.alphago_training import STEPS, Form, recorded, way
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, Entrant, about, meet, read_network
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.tools.measuring import RESULTS, write_result
+from playout.benchmarks.tools.measuring import STUDIES, write_result
 from playout.errors import ConfigError, PlayoutError
 
 COMMAND = "python -m playout.benchmarks.studies.games.alphago"
@@ -220,10 +220,10 @@ def main(
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
-        draw(rows, anchors, RESULTS / "alphago.png")
+        draw(rows, anchors, STUDIES / "alphago.png")
         payload = {"snapshots": rows, "anchors": anchors, "claims": claims_of(rows, form)}
         settings = {"game": form.game, "seed": seed, "size": form.size, "games": form.games}
-        print(f"wrote {write_result('alphago', payload, settings=settings)}")
+        print(f"wrote {write_result('studies/alphago', payload, settings=settings)}")
     return 0
 
 

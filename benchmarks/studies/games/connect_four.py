@@ -26,7 +26,7 @@ import playout
 from playout.agents.commands.alphazero import DEMO_MINUTES
 from playout.agents.rating.evaluation import judge_positions, shares
 from playout.agents.rating.positions import load_scored_positions
-from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
+from playout.benchmarks.tools.measuring import STUDIES, machine, write_result
 from playout.mcts.exact.prover import GIVEN_UP, prover_for
 from playout.mcts.exact.solver import END_NODES
 
@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--afresh", action="store_true", help="keep nothing of the last file")
     args = parser.parse_args()
 
-    last = RESULTS / "connect_four.json"
+    last = STUDIES / "connect_four.json"
     kept: dict[str, list[dict[str, Any]]] = {}
     if last.is_file() and not args.afresh:
         kept = json.loads(last.read_text(encoding="utf-8"))["results"]
@@ -355,8 +355,8 @@ def main() -> None:
     }
     results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
-    print(f"wrote {write_result('connect_four', results, settings=settings)}")
-    plot(results, RESULTS / "connect_four.png")
+    print(f"wrote {write_result('studies/connect_four', results, settings=settings)}")
+    plot(results, STUDIES / "connect_four.png")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import playout
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.ratings import expected_score
 from playout.benchmarks.tools.hex_openings import judged_map, judged_right
-from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
+from playout.benchmarks.tools.measuring import STUDIES, machine, write_result
 from playout.errors import PlayoutError
 
 COMMAND = "python -m playout.benchmarks.studies.games.learned_games"
@@ -327,7 +327,7 @@ def runs_to_read(parser: ArgumentParser, args: Namespace, names: Sequence[str]) 
 
 def kept_runs(study: str) -> list[dict[str, Any]]:
     """The runs in a study's results from before."""
-    last = RESULTS / f"{study}.json"
+    last = STUDIES / f"{study}.json"
     if not last.is_file():
         return []
     found: list[dict[str, Any]] = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"]
@@ -347,14 +347,14 @@ def main() -> None:
         return
     rows = {place(run): run for run in kept_runs("learned_games")}
     if args.draw:
-        plot(rows.values(), RESULTS / "learned_games.png")
+        plot(rows.values(), STUDIES / "learned_games.png")
         return
     for path in runs_to_read(parser, args, GAMES):  # written after each, since matches take long
         run = measured(path, args.games, args.simulations)
         rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]
-        plot(runs, RESULTS / "learned_games.png")
-        print(write_result("learned_games", {"runs": runs, "claims": claims_of(runs)}))
+        plot(runs, STUDIES / "learned_games.png")
+        print(write_result("studies/learned_games", {"runs": runs, "claims": claims_of(runs)}))
 
 
 if __name__ == "__main__":

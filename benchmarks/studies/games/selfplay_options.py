@@ -27,7 +27,7 @@ from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.cases import kept_run, side_by_side
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.tools.measuring import RESULTS, write_result
+from playout.benchmarks.tools.measuring import STUDIES, write_result
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, PlayoutError
 
@@ -321,12 +321,12 @@ def main(
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
-        draw(rows, RESULTS / "selfplay_options.png", title)
+        draw(rows, STUDIES / "selfplay_options.png", title)
         settings = {"game": form.game, "seeds": list(seeds), "games": form.games,
                     "simulations": form.simulations, **form.length}  # fmt: skip
         claims = claims_of(rows, form, len(seeds))
         payload = {"options": rows, "runs": table, "claims": claims}
-        print(f"wrote {write_result('selfplay_options', payload, settings=settings)}")
+        print(f"wrote {write_result('studies/selfplay_options', payload, settings=settings)}")
     return 0
 
 

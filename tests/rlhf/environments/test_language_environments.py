@@ -62,7 +62,7 @@ def test_a_class_of_ones_own_is_made_with_its_options_once_an_episode(module):
 def test_what_is_no_environment_is_refused_in_a_line_that_names_the_fault(module):
     for name, options, message in (
         ("connect_four", {}, "module:Class"),
-        (f"{module}:Nothing", {}, "has no attribute"),
+        (f"{module}:Nothing", {}, "has no Nothing"),
         (f"{module}:number", {}, "neither a class nor a function"),
         (f"{module}:Half", {}, "no method step"),
         (f"{module}:Guess", {"hihg": 3}, "no option 'hihg'; it has high, name"),
