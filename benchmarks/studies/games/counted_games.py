@@ -22,11 +22,12 @@ import numpy as np
 from playout.agents.players.load import load_player, make_player
 from playout.agents.players.player import Player
 from playout.agents.rating.arena import play_match
-from playout.agents.rating.games import PlayedGame
+from playout.agents.rating.games import PlayedGame, returns_of
 from playout.agents.rating.intervals import mean_interval, share_interval
 from playout.agents.rating.tables import play_tables
 from playout.agents.runs.console import progress
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.games.learned_games import (
     kept_runs,
     make_parser,
@@ -64,7 +65,7 @@ def points(player: Player, game: NativeGame, games: int) -> Found:
     for other in [make_player("random", game), *backgammon_players()]:
         with progress(f"against {other.name}", games, unit="games") as tell:
             match = play_match(player, other, game, games, on_ply=lambda done: tell(int(done)))
-        results = [one.returns[one.players.index(player.name)] for one in match.games]
+        results = returns_of([match], player.name, game)
         found[f"points a game against {other.name}"] = mean_interval(results)
     return found
 
@@ -116,8 +117,8 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
     if run.kind == "ppo":
         length = f"PPO, {short_count(run.config['total_timesteps'])} moves on {cores}"
     else:
-        rows = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        learned = f", {short_count(json.loads(rows[-1])['selfplay/games'])} games"
+        *_, last = read_rows(path)
+        learned = f", {short_count(last['selfplay/games'])} games"
     return {
         "game": run.config["env" if run.kind == "ppo" else "game"],
         "length": length,

@@ -25,6 +25,7 @@ from typing import Any
 import playout
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.ratings import expected_score
+from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.tools.hex_openings import judged_map, judged_right
 from playout.benchmarks.tools.measuring import STUDIES, machine, write_result
 from playout.errors import PlayoutError
@@ -87,18 +88,16 @@ def train(game: str, minutes: float, seed: int, into: Path) -> Path:
 def curve(path: Path) -> list[dict[str, float]]:
     """Every evaluation of a run: minutes, games of self-play, Elo above random play, its ends."""
     points = []
-    with open(path / "metrics.jsonl", encoding="utf-8") as rows:
-        for text in rows:
-            row = json.loads(text)
-            if "eval/rating" in row:
-                point = {
-                    "minutes": row["time/elapsed"] / 60,
-                    "games": row["selfplay/games"],
-                    "elo": row["eval/rating"],
-                    "low": row["eval/rating_low"],
-                    "high": row["eval/rating_high"],
-                }
-                points.append(point)
+    for row in read_rows(path):
+        if "eval/rating" in row:
+            point = {
+                "minutes": row["time/elapsed"] / 60,
+                "games": row["selfplay/games"],
+                "elo": row["eval/rating"],
+                "low": row["eval/rating_low"],
+                "high": row["eval/rating_high"],
+            }
+            points.append(point)
     return points
 
 
@@ -124,7 +123,7 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
     """A run with its settings, curve and matches."""
     record = json.loads((path / "run.json").read_text(encoding="utf-8"))
     config = record["config"]
-    last = json.loads((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    *_, last = read_rows(path)
     found: dict[str, Any] = {
         "game": config["game"],
         "minutes": config.get("minutes"),
