@@ -1,20 +1,21 @@
 """The rules of every game proven at length: deep counts, other implementations, perfect play.
 
 Counts: all lines of tests/perft, those too long for the tests ("deep") as far as --nodes allows,
-against the published numbers. Games beside others: --games random games, every legal move and
-every result compared with the implementations of tools/peers/rules.py that are installed. Perfect
+against the published numbers. Games beside others: --games random games, or as many as begin in
+--seconds, every legal move and every result compared with the implementations of
+tools/peers/rules.py that are installed; a core each, and a stopped run goes on. Perfect
 play, only with --perfect (many minutes, gigabytes): boards that others have worked out whole.
 Speed: random games a second beside OpenSpiel's C++ rollouts. A difference ends the run with exit
 code 1.
 
-    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 1000] [--perfect] [--quick]
+    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 100000] [--seconds 60]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.benchmarks.games import mean_length, openspiel_playouts, our_playouts
+from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.tools.measuring import measure, short, write_result
-from playout.benchmarks.tools.peers.rules import RULES, play_beside
+from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
@@ -84,15 +86,28 @@ def check_counts(path: Path, nodes: float) -> dict[str, Any]:
     return found
 
 
-def check_games(name: str, package: str, num_games: int) -> dict[str, Any]:
-    """Random games beside another implementation."""
+def check_games(name: str, package: str, num_games: int, seconds: float) -> dict[str, Any]:
+    """Random games beside another implementation, at most those that begin in some seconds."""
     start = time.perf_counter()
-    result: dict[str, Any] = {"games": num_games, "wrong": []}
     try:
-        result["positions"] = play_beside(name, package, num_games, seed=17)
+        found = play_beside(name, package, num_games, seed=17, seconds=seconds)
+        result: dict[str, Any] = {**found._asdict(), "wrong": []}
     except AssertionError as difference:
-        result["wrong"].append(str(difference))
+        result = {"games": 0, "positions": 0, "wrong": [str(difference)]}
     return result | {"seconds": time.perf_counter() - start}
+
+
+def games_beside(
+    wanted: Callable[[str], bool], num_games: int, seconds: float, kept: Path
+) -> dict[str, dict[str, Any]]:
+    """What was found of every game beside every implementation that is installed, by both."""
+    pairs = [(name, package) for name, package in PAIRS if wanted(name)]
+    missing = {package for _, package in pairs if find_spec(package) is None}
+    for package in sorted(missing):
+        print(f"{package} is not installed here: nothing is played beside it")
+    pairs = [pair for pair in pairs if pair[1] not in missing]
+    found = side_by_side(check_games, [(*pair, num_games, seconds) for pair in pairs], kept=kept)
+    return {", ".join(pair): one for pair, one in zip(pairs, found, strict=True)}
 
 
 def check_winner(name: str, expected: int, table_mb: int = 4096) -> dict[str, Any]:
@@ -165,7 +180,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", metavar="GAME", help="such as othello; all if none")
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
-    parser.add_argument("--games", type=int, default=1000, help="random games beside each other")
+    parser.add_argument("--games", type=int, default=100_000, help="random games beside each other")
+    parser.add_argument("--seconds", type=float, default=60, help="at most, of each such pair")
     parser.add_argument("--perfect", action="store_true", help="solve small boards as well")
     parser.add_argument("--quick", action="store_true", help="little of each, nothing is written")
     arguments = parser.parse_args()
@@ -183,17 +199,12 @@ def main() -> int:
             wrong += found["wrong"]
             rate = short(found["leaves"] / max(found["seconds"], 1e-9))
             print(f"{path.stem}: {found['counted']} counts, {found['leaves']:,} leaves, {rate}/s")
-    for name, package in RULES:
-        if not wanted(name) or num_games < 1:
-            continue
-        if find_spec(package) is None:
-            print(f"{name}: {package} is not installed here")
-            continue
-        found = results["games"][f"{name}, {package}"] = check_games(name, package, num_games)
+    if num_games:
+        kept = Path("runs") / f"rules{'-quick' if arguments.quick else ''}" / "games.jsonl"
+        results["games"] = games_beside(wanted, num_games, arguments.seconds, kept)
+    for name, found in results["games"].items():
         wrong += found["wrong"]
-        print(
-            f"{name}: {num_games} games beside {package}, {found.get('positions', 0):,} positions"
-        )
+        print(f"{name}: {found['games']:,} games, {found['positions']:,} positions")
     if arguments.perfect:
         solved = {name: check_winner(name, won) for name, won in WINNERS.items() if wanted(name)}
         for tile, chance in TILES.items() if wanted("game_2048") else ():
@@ -210,7 +221,10 @@ def main() -> int:
     for line in wrong:
         print(f"DIFFERS: {line}")
     if not arguments.quick:
-        settings = {"nodes": nodes, "games": num_games, "repeats": repeats, "threads": 1}
+        settings = {
+            "nodes": nodes, "games": num_games, "seconds": arguments.seconds,
+            "repeats": repeats, "threads": 1,
+        }  # fmt: skip
         results["claims"] = claims_of(results)
         print(write_result("rules", results, settings=settings))
     return 1 if wrong else 0

@@ -387,7 +387,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     found = add_pictures(page, folder, pictures, name, over) | add_text(page, folder, text, over)
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("ablations", found, settings={"seeds": list(seeds)})
+        write_result("studies/training/ablations", found, settings={"seeds": list(seeds)})
     return 0
 
 

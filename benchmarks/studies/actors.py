@@ -301,7 +301,7 @@ def main(quick: bool = False, minutes: float = 10.0, kill_every: float = 20.0) -
     if not quick:
         result = {"runs": found, "claims": claims_of(found, minutes)}
         settings = {"minutes": minutes, "kill every (s)": kill_every, "actors": 3, "game": game}
-        print(f"wrote {write_result('actors', result, settings=settings)}")
+        print(f"wrote {write_result('studies/jobs/actors', result, settings=settings)}")
     return 1 if bad else 0
 
 

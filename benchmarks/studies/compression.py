@@ -357,7 +357,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     print(f"wrote {page.write(folder)}")
     if not quick:
         found = {"rows": rows, "language": language}
-        write_result("compression", found, settings={"seeds": list(seeds)})
+        write_result("studies/training/compression", found, settings={"seeds": list(seeds)})
     return 0
 
 

@@ -181,7 +181,7 @@ def with_earlier(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     now = {(one["command"], one["ranks"]) for one in jobs}
     earlier = [
         one
-        for one in earlier_result("kills").get("jobs", [])
+        for one in earlier_result("studies/jobs/kills").get("jobs", [])
         if (one["command"], one["ranks"]) not in now
     ]
     return {"jobs": [*earlier, *jobs], "claims": claims_of([*earlier, *jobs])}
@@ -211,7 +211,7 @@ def main() -> int:
     ]
     if not given.quick:
         settings = {"save every (s)": SAVE_SECONDS, "kills": kills, "seed": given.seed}
-        print(f"wrote {write_result('kills', with_earlier(jobs), settings=settings)}")
+        print(f"wrote {write_result('studies/jobs/kills', with_earlier(jobs), settings=settings)}")
     return 0 if all(one["equal bytes"] for one in jobs) else 1
 
 

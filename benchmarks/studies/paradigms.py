@@ -318,7 +318,7 @@ def main(
     ]
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("paradigms", found, settings={"seeds": list(seeds)})
+        write_result("studies/training/paradigms", found, settings={"seeds": list(seeds)})
     return 0
 
 

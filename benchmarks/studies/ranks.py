@@ -314,7 +314,7 @@ def with_earlier(
     found: Mapping[str, dict[str, Any]], claims: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """A result, and what the last one on this machine says of what is not measured now."""
-    earlier = earlier_result("ranks") or {"cases": {}, "claims": []}
+    earlier = earlier_result("studies/jobs/ranks") or {"cases": {}, "claims": []}
     told = {claim["claim"] for claim in claims}
     kept = [claim for claim in earlier["claims"] if claim["claim"] not in told]
     return {**earlier, "cases": {**earlier["cases"], **found}, "claims": [*kept, *claims]}
@@ -369,7 +369,7 @@ def main(
         print(f"{row['trainer']}: {', '.join(told)}")
     if not quick:
         settings = {"threads a rank": 1, "latencies (ms)": list(latencies)}
-        print(f"wrote {write_result('ranks', result, settings=settings)}")
+        print(f"wrote {write_result('studies/jobs/ranks', result, settings=settings)}")
     return 0
 
 

@@ -228,7 +228,11 @@ def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
         page.text(told(row))
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("reasoning", {"rows": rows}, settings={**asdict(setting), "seeds": [*seeds]})
+        write_result(
+            "studies/training/reasoning",
+            {"rows": rows},
+            settings={**asdict(setting), "seeds": [*seeds]},
+        )
     return 0
 
 

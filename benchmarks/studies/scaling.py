@@ -355,7 +355,7 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
     found |= add_boards(page, folder, boards)
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("scaling", found)
+        write_result("studies/training/scaling", found)
     return 0
 
 

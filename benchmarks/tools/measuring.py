@@ -198,7 +198,7 @@ def write_result(
     """Writes benchmarks/results/<name>.json whole or not at all, and returns its path.
 
     Args:
-        name: The subject, also the file's name, with its folder as in "studies/learned_games".
+        name: The subject, also the file's name, its folder with it: "studies/games/learned_games".
         payload: Rates, ratios, anything that `plain` can turn into JSON.
         settings: What was run: sizes, seeds, repeats.
     """

@@ -128,7 +128,7 @@ def cell(value: Any, unit: str = "") -> str:
 def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
     """(name, record, claims) of every result that makes claims, in the order of names.
 
-    A name has the folder in it where there is one, as in "studies/learned_games".
+    A name has the folder in it where there is one, as in "studies/games/learned_games".
     """
     found = []
     for path in sorted(folder.rglob("*.json"), key=lambda path: path.stem):

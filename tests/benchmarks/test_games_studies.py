@@ -221,7 +221,7 @@ def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monke
     plt = pytest.importorskip("matplotlib.pyplot")
     drawn = []
     monkeypatch.setattr(plt, "close", drawn.append)
-    kept = json.loads((STUDIES / "learned_games.json").read_text(encoding="utf-8"))
+    kept = json.loads((STUDIES / "games" / "learned_games.json").read_text(encoding="utf-8"))
     runs = kept["results"]["runs"]
     for point in (point for run in runs for point in run["curve"]):
         low, likeliest, high = learned_games.promised(point)

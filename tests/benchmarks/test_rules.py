@@ -38,7 +38,8 @@ class Copy:
 
 def test_games_beside_another_implementation_stop_at_the_first_difference(monkeypatch):
     monkeypatch.setitem(others.RULES, ("othello(size=4)", "copy"), lambda: Copy(1000))
-    assert others.play_beside("othello(size=4)", "copy", 5, seed=1) > 40
+    found = others.play_beside("othello(size=4)", "copy", 5, seed=1)
+    assert found.games == 5 and found.positions > 40
     monkeypatch.setitem(others.RULES, ("othello(size=4)", "copy"), lambda: Copy(5))
     with pytest.raises(AssertionError, match=r"there \['z9'\]"):
         others.play_beside("othello(size=4)", "copy", 1, seed=1)

@@ -41,16 +41,18 @@ _PPO = {"gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.003, "num_epochs": 2, "c
 FULL = Form(
     "go(size=9)",
     (GNU_GO.format(level=10), GNU_GO.format(level=8)),
-    600,
+    280,
     "small",
     epochs=8.0,
     learning={"steps": 32, "batch_size": 256},
     reinforce={
-        **_PPO, "total_timesteps": 1_000_000, "num_envs": 64, "num_steps": 64,
+        **_PPO, "total_timesteps": 600_000, "num_envs": 64, "num_steps": 64,
         "minibatch_size": 1024, "learning_rate": 2e-4,
     },
-    zero={"minutes": 60.0},
+    zero={"minutes": 30.0},
+    snapshots=2,
     anchors=("random", "uct:1000", GNU_GO.format(level=10)),
+    matches=10,
 )  # fmt: skip
 QUICK = Form(
     "go(size=4)",
@@ -220,10 +222,10 @@ def main(
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
-        draw(rows, anchors, STUDIES / "alphago.png")
+        draw(rows, anchors, STUDIES / "games" / "alphago.png")
         payload = {"snapshots": rows, "anchors": anchors, "claims": claims_of(rows, form)}
         settings = {"game": form.game, "seed": seed, "size": form.size, "games": form.games}
-        print(f"wrote {write_result('studies/alphago', payload, settings=settings)}")
+        print(f"wrote {write_result('studies/games/alphago', payload, settings=settings)}")
     return 0
 
 

@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--afresh", action="store_true", help="keep nothing of the last file")
     args = parser.parse_args()
 
-    last = STUDIES / "connect_four.json"
+    last = STUDIES / "games" / "connect_four.json"
     kept: dict[str, list[dict[str, Any]]] = {}
     if last.is_file() and not args.afresh:
         kept = json.loads(last.read_text(encoding="utf-8"))["results"]
@@ -355,8 +355,8 @@ def main() -> None:
     }
     results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
-    print(f"wrote {write_result('studies/connect_four', results, settings=settings)}")
-    plot(results, STUDIES / "connect_four.png")
+    print(f"wrote {write_result('studies/games/connect_four', results, settings=settings)}")
+    plot(results, STUDIES / "games" / "connect_four.png")
 
 
 if __name__ == "__main__":

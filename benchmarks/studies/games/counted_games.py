@@ -185,7 +185,9 @@ def main() -> None:
         run = measured(path, args.games, args.simulations)
         rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]
-        print(write_result("studies/counted_games", {"runs": runs, "claims": claims_of(runs)}))
+        print(
+            write_result("studies/games/counted_games", {"runs": runs, "claims": claims_of(runs)})
+        )
 
 
 if __name__ == "__main__":

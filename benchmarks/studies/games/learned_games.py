@@ -326,7 +326,7 @@ def runs_to_read(parser: ArgumentParser, args: Namespace, names: Sequence[str]) 
 
 def kept_runs(study: str) -> list[dict[str, Any]]:
     """The runs in a study's results from before."""
-    last = STUDIES / f"{study}.json"
+    last = STUDIES / "games" / f"{study}.json"
     if not last.is_file():
         return []
     found: list[dict[str, Any]] = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"]
@@ -346,14 +346,16 @@ def main() -> None:
         return
     rows = {place(run): run for run in kept_runs("learned_games")}
     if args.draw:
-        plot(rows.values(), STUDIES / "learned_games.png")
+        plot(rows.values(), STUDIES / "games" / "learned_games.png")
         return
     for path in runs_to_read(parser, args, GAMES):  # written after each, since matches take long
         run = measured(path, args.games, args.simulations)
         rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]
-        plot(runs, STUDIES / "learned_games.png")
-        print(write_result("studies/learned_games", {"runs": runs, "claims": claims_of(runs)}))
+        plot(runs, STUDIES / "games" / "learned_games.png")
+        print(
+            write_result("studies/games/learned_games", {"runs": runs, "claims": claims_of(runs)})
+        )
 
 
 if __name__ == "__main__":

@@ -321,12 +321,12 @@ def main(
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
-        draw(rows, STUDIES / "selfplay_options.png", title)
+        draw(rows, STUDIES / "games" / "selfplay_options.png", title)
         settings = {"game": form.game, "seeds": list(seeds), "games": form.games,
                     "simulations": form.simulations, **form.length}  # fmt: skip
         claims = claims_of(rows, form, len(seeds))
         payload = {"options": rows, "runs": table, "claims": claims}
-        print(f"wrote {write_result('studies/selfplay_options', payload, settings=settings)}")
+        print(f"wrote {write_result('studies/games/selfplay_options', payload, settings=settings)}")
     return 0
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         for run in [*kept_runs("spoken_games"), *map(measured, parser.parse_args().runs)]
     }
     runs = [rows[key] for key in sorted(rows)]
-    print(write_result("studies/spoken_games", {"runs": runs, "claims": claims_of(runs)}))
+    print(write_result("studies/games/spoken_games", {"runs": runs, "claims": claims_of(runs)}))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@ RULES below.
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import playout
 from playout.benchmarks.tools.measuring import peer
+from playout.benchmarks.tools.peers.other_rules import GAMES
 
 PASS = "pass"
 
@@ -227,40 +231,59 @@ RULES: dict[tuple[str, str], Callable[[], OtherRules]] = {
     ("othello", "pyspiel"): lambda: OpenSpiel("othello"),
 }
 
+# Every game and peer's package that can be played side by side.
+PAIRS: tuple[tuple[str, str], ...] = (*RULES, *GAMES)
 
-def play_beside(name: str, package: str, num_games: int, seed: int) -> int:
+
+class Compared(NamedTuple):
+    """How many games were played, and how many positions of them compared."""
+
+    games: int
+    positions: int
+
+
+def play_beside(
+    name: str, package: str, num_games: int, seed: int, seconds: float = math.inf
+) -> Compared:
     """Random games on both; every legal move and every result is compared.
 
     Args:
-        name: A game of RULES.
+        name: A game of PAIRS.
         package: The peer's, which must be installed.
-        num_games: How many games.
+        num_games: How many games ...
         seed: The same seed gives the same games.
+        seconds: ... at most as many as begin in this time.
 
     Returns:
-        The positions compared.
+        What was compared.
 
     Raises:
         AssertionError: They differ; it names the position.
     """
-    game, rng, compared = playout.game(name), random.Random(seed), 0
-    for _ in range(num_games):
-        state, other = game.initial_state(), RULES[name, package]()
-        while True:
-            moves = {state.action_text(action): action for action in state.legal_actions}
-            theirs = other.moves()
-            compared += 1
-            if set(moves) != theirs:
-                only = (
-                    f"only here {sorted(set(moves) - theirs)}, there {sorted(theirs - set(moves))}"
-                )
-                raise AssertionError(f"{game}, {package}: {state.text}: {only}")
-            if not moves:
-                if other.returns() != state.returns.tolist():
-                    here, there = state.returns.tolist(), other.returns()
-                    raise AssertionError(f"{game}, {package}: {state.text}: {here}, there {there}")
-                break
-            move = rng.choice(sorted(moves))
-            other.play(move)
-            state = state.apply(moves[move])
-    return compared
+    rng, games, positions, until = random.Random(seed), 0, 0, time.monotonic() + seconds
+    play = GAMES.get((name, package)) or partial(one_game, package)
+    while games < num_games and (games == 0 or time.monotonic() < until):
+        positions += play(name, rng)
+        games += 1
+    return Compared(games, positions)
+
+
+def one_game(package: str, name: str, rng: random.Random) -> int:
+    """A random game of RULES on both; returns how many positions were compared."""
+    game, other, compared = playout.game(name), RULES[name, package](), 0
+    state = game.initial_state()
+    while True:
+        moves = {state.action_text(action): action for action in state.legal_actions}
+        theirs = other.moves()
+        compared += 1
+        if set(moves) != theirs:
+            only = f"only here {sorted(set(moves) - theirs)}, there {sorted(theirs - set(moves))}"
+            raise AssertionError(f"{game}, {package}: {state.text}: {only}")
+        if not moves:
+            if other.returns() != state.returns.tolist():
+                here, there = state.returns.tolist(), other.returns()
+                raise AssertionError(f"{game}, {package}: {state.text}: {here}, there {there}")
+            return compared
+        move = rng.choice(sorted(moves))
+        other.play(move)
+        state = state.apply(moves[move])

@@ -1,0 +1,45 @@
+"""Go, dice and cards at random beside OpenSpiel and GNU Backgammon, every choice compared."""
+
+import random
+
+import pytest
+from playout.benchmarks.tools.peers import other_rules
+from playout.benchmarks.tools.peers.rules import play_beside
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("name", "package", "num_games", "positions"),
+    [
+        ("go(size=5)", "pyspiel", 100, 1000),
+        ("go(size=9)", "pyspiel", 30, 1000),
+        ("game_2048", "pyspiel", 4, 400),
+        ("backgammon", "pyspiel", 3, 60),
+        ("backgammon", "gnubg_nn", 3, 60),
+    ],
+)
+def test_others_play_go_and_dice_alike(name, package, num_games, positions):
+    pytest.importorskip(package)
+    found = play_beside(name, package, num_games, seed=31)
+    assert found.games == num_games and found.positions > positions
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", other_rules.CARDS)
+def test_openspiel_plays_the_same_card_games_and_tells_players_the_same(name):
+    pytest.importorskip("pyspiel")
+    rng, known = random.Random(11), {}
+    positions = sum(other_rules.cards(name, rng, known) for _ in range(300))
+    assert positions > 900 and len(known) > 20
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("side", "message"), [("here", "only there"), ("there", "only here")])
+def test_a_player_who_knows_more_on_one_side_is_found(side, message):
+    pytest.importorskip("pyspiel")
+    rng, known = random.Random(11), {}
+    for _ in range(50):
+        other_rules.cards("kuhn_poker", rng, known)
+    known = {key: "something else" if key[0] == side else kept for key, kept in known.items()}
+    with pytest.raises(AssertionError, match=f"told apart {message}"):
+        other_rules.cards("kuhn_poker", rng, known)
