@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.evaluator import NetworkEvaluator, one_thread
-from playout.agents.alphazero.proofs import player_evaluator
+from playout.agents.alphazero.proofs import Symmetry, TacticalEvaluator, player_evaluator
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, on_board
 from playout.agents.networks.boards.registry import learned_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
@@ -55,6 +56,8 @@ class AlphaZeroPlayer(SearchPlayer):
         seed: of sampled moves.
         learned: the network itself, on the processor, where it may have learned more than a search
             asks for: see `forecast`.
+        symmetry: how symmetries of a position are seen, see `player_evaluator`: all of them is best
+            for so many simulations, one of them for so much time.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class AlphaZeroPlayer(SearchPlayer):
         name: str = "alphazero",
         seed: int = 0,
         learned: AuxiliaryNetwork | None = None,
+        symmetry: Symmetry = "mean",
     ) -> None:
         config = network.config
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
         self.network, self.proofs, self.learned = network, proofs, learned
-        tactical = player_evaluator(network, game, proofs=proofs)
+        self.symmetry: Symmetry = symmetry
+        tactical = player_evaluator(network, game, proofs=proofs, symmetry=symmetry)
         evaluator = tactical if simulations else tactical.network
         search = playing_search(simulations) if simulations else None
         super().__init__(game, search, evaluator, name=name, seed=seed)
@@ -80,15 +85,7 @@ class AlphaZeroPlayer(SearchPlayer):
     def with_simulations(self, simulations: int) -> AlphaZeroPlayer:
         """The same network with another budget of simulations a move; 0 for its bare policy."""
         name = f"{self.name.partition(':')[0]}:{simulations}"
-        return AlphaZeroPlayer(
-            self.game,
-            self.network,
-            simulations=simulations,
-            proofs=self.proofs,
-            name=name,
-            seed=self.seed,
-            learned=self.learned,
-        )
+        return self._changed(simulations=simulations, name=name)
 
     def for_game(self, game: NativeGame) -> AlphaZeroPlayer:
         """The same network at another game of this shape, such as another komi.
@@ -97,15 +94,34 @@ class AlphaZeroPlayer(SearchPlayer):
             ConfigError: Boards or actions of the other game have another shape.
         """
         must_have_shape_of(self.game, game)
-        return AlphaZeroPlayer(
-            game,
-            self.network,
-            simulations=0 if self.config is None else self.config.num_simulations,
-            proofs=self.proofs,
-            name=self.name,
-            seed=self.seed,
-            learned=self.learned,
-        )
+        return self._changed(game=game)
+
+    def with_words(self, words: Mapping[str, str]) -> AlphaZeroPlayer:
+        """The same network with settings as they are typed: symmetry=mean, random or none.
+
+        Raises:
+            ConfigError: There is no such setting, or it cannot have this value.
+        """
+        if unknown := [name for name in words if name != "symmetry"]:
+            raise ConfigError(f"a network has no setting {unknown[0]!r}; it has symmetry")
+        word, known = words.get("symmetry", self.symmetry), get_args(Symmetry)
+        if word not in known:
+            raise ConfigError(f"symmetry must be {', '.join(known[:-1])} or {known[-1]}")
+        return self._changed(symmetry=word)
+
+    def _changed(self, **changes: Any) -> AlphaZeroPlayer:
+        """The same player but for some arguments."""
+        now: dict[str, Any] = {
+            "game": self.game,
+            "network": self.network,
+            "simulations": 0 if self.config is None else self.config.num_simulations,
+            "proofs": self.proofs,
+            "name": self.name,
+            "seed": self.seed,
+            "learned": self.learned,
+            "symmetry": self.symmetry,
+        }
+        return AlphaZeroPlayer(**now | changes)
 
     def forecast(self, states: StateBatch) -> Forecast:
         """The score and who owns each cell in the end, where its network has learned them.
@@ -124,15 +140,19 @@ class AlphaZeroPlayer(SearchPlayer):
 
     def judges(self) -> dict[str, Judge]:
         """The bare policy, the search, and the search of the network alone where proofs help it."""
-        bare = player_evaluator(self.network, self.game, proofs=False).network
+        bare = self._unproven().network
         found = {"policy": policy_judge(bare)}
         if self.config is not None:
             name = f"search of {self.config.num_simulations}"
             found[name] = self.judge()
             if self.proofs and can_prove(self.game):
-                plain = player_evaluator(self.network, self.game, proofs=False)
+                plain = self._unproven()
                 found[f"{name}, no proofs"] = search_judge(self.game, self.config, plain)
         return found
+
+    def _unproven(self) -> TacticalEvaluator:
+        """What answers without alpha-beta."""
+        return player_evaluator(self.network, self.game, proofs=False, symmetry=self.symmetry)
 
 
 def game_of(run: RunDir, given: object | None = None, *, variants: bool = False) -> NativeGame:

@@ -10,10 +10,16 @@ players, and such in which one's gain is not the other's loss, are passed on to 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.config import LEAF_PROOF_NODES
-from playout.agents.alphazero.evaluator import NetworkEvaluator, SymmetricEvaluator
+from playout.agents.alphazero.evaluator import (
+    NetworkEvaluator,
+    RandomSymmetryEvaluator,
+    SymmetricEvaluator,
+)
 from playout.envs.core.game import NativeGame
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.exact.prover import prover_for
@@ -95,15 +101,29 @@ def _part(leaves: LeafBatch, rows: npt.NDArray[np.int32]) -> LeafBatch:
     )
 
 
+Symmetry = Literal["mean", "random", "none"]
+
+
 def player_evaluator(
-    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True
+    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True, symmetry: Symmetry = "mean"
 ) -> TacticalEvaluator:
-    """A network as players ask it: the mean over symmetries, and the game's end seen if it is near.
+    """A network as players ask it, with symmetries, and the game's end seen if it is near.
 
     Near the end, alpha-beta may take as long as at the end of a game of self-play: all in all about
     as long as a base network.
+
+    Args:
+        network: Answers for observations.
+        game: What is played.
+        proofs: Whether alpha-beta helps at the leaves.
+        symmetry: "mean" of all symmetries of a position, "random" for one of them, which takes an
+            evaluation as "none" does.
     """
-    symmetric = SymmetricEvaluator(network, game)
+    symmetric: Evaluator = network
+    if symmetry == "mean":
+        symmetric = SymmetricEvaluator(network, game)
+    elif symmetry == "random":
+        symmetric = RandomSymmetryEvaluator(network, game)
     nodes, end_nodes = (LEAF_PROOF_NODES, END_NODES) if proofs else (0, 0)
     return TacticalEvaluator(
         symmetric, game, proof_nodes=nodes, end_nodes=end_nodes, threads=network.threads

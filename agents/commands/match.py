@@ -51,7 +51,8 @@ class Command(MachineOptions):
         Positional[tuple[str, ...]], arg(metavar="PLAYER PLAYER ...", help_behavior_hint="")
     ]
     """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, cfr,
-    runs: DIR, DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, language policies: DIR,
+    runs: DIR, DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, DIR?symmetry=random (one look at a
+    position, not one a symmetry: quicker under a clock), language policies: DIR,
     DIR?temperature=1&illegal=loss&constrain=true, or other programs: gtp:COMMAND, uci:COMMAND,
     uci:COMMAND?OPTION=VALUE&OPTION=VALUE.
     """

@@ -64,8 +64,11 @@ OPTIONS = {
     "random symmetry an evaluation": Option({"random_symmetry": False}, {"random_symmetry": True}),
     "bounded reuse": Option({"max_reuse": 0.0}, {"max_reuse": 4.0}),
     "resignation": Option({"resign_below": -1.0}, {"resign_below": -0.9}),
-    "several sizes": Option({"heads": "pooled"}, {"heads": "pooled"}),  # `also` is the game's
+    # `also` is the game's
+    "several sizes": Option({"heads": "pooled"}, {"heads": "pooled"}),
+    "several komis": Option({}, {}),
 }
+KOMIS = (-2.0, 2.0)  # from the game's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,16 @@ QUICK = Form(
 )  # fmt: skip
 
 
-def smaller(game: NativeGame) -> str | None:
-    """The same game on a board that is smaller by two, or None where it has no size."""
-    size = game.params.get("size")
-    if size is None or size < 4:
-        return None
-    return str(playout.game(game.name, **{**game.params, "size": size - 2}))
+def others_of(game: NativeGame, what: str) -> tuple[str, ...]:
+    """The same game on a board smaller by two, or with other komis; () where it has no such."""
+
+    def changed(**params: float) -> str:
+        return str(playout.game(game.name, **{**game.params, **params}))
+
+    size, komi = game.params.get("size"), game.params.get("komi")
+    if what == "several sizes":
+        return () if size is None or size < 4 else (changed(size=size - 2),)
+    return () if komi is None else tuple(changed(komi=komi + more) for more in KOMIS)
 
 
 def preset_config(preset: Preset) -> AlphaZeroConfig:
@@ -138,11 +145,10 @@ def pairs_of(game: NativeGame, names: Sequence[str] = ()) -> dict[str, tuple[Set
         if names and name not in names:
             continue
         given = dict(on)
-        if name == "several sizes":
-            other = smaller(game)
-            if other is None:
+        if name.startswith("several"):
+            given["also"] = others_of(game, name)
+            if not given["also"]:
                 continue
-            given["also"] = (other,)
         lacking = name == "ownership target" and not game.target_planes
         if lacking or (name == "score target" and not game.has_score):
             continue

@@ -4,12 +4,14 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.players.load import (
+    game_of_players,
     load_player,
     make_player,
 )
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, RunError
+from playout.mcts.evaluators import LeafBatch
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,29 @@ def test_runs_that_cannot_play_are_refused(game, untrained_run, tmp_path):
     with pytest.raises(ConfigError, match=r"kind rlhf\.reward, which plays no games"):
         make_player(str(tmp_path / "text"), game)
     assert load_player(untrained_run, simulations=0).act(game.batch(1)).shape == (1,)
+
+
+def test_a_run_sees_symmetries_as_it_is_told(game, untrained_run):
+    states = positions(game, "2", "1", "77", "65", "1234567", "112", "3", "5544")
+
+    def answers(setting, shown=states):
+        player = make_player(f"{untrained_run}:8?symmetry={setting}", game)
+        logits, values = player.evaluator.network.evaluate(LeafBatch.of(shown))
+        return np.column_stack([logits, values])
+
+    def mirrored(found):
+        return np.column_stack([found[:, 6::-1], found[:, 7:]])
+
+    flipped = states.symmetry(np.ones(len(states), np.int32))
+    plain, other = answers("none"), mirrored(answers("none", flipped))
+    assert not np.allclose(plain, other, atol=1e-4)
+    usual = make_player(f"{untrained_run}:8", game).evaluator.network.evaluate(LeafBatch.of(states))
+    assert np.allclose(answers("mean"), (plain + other) / 2, atol=1e-5)
+    assert np.array_equal(answers("mean"), np.column_stack(usual))
+    drawn = answers("random")
+    same = [np.isclose(drawn, one, atol=1e-5).all(1) for one in (plain, other)]
+    assert (same[0] | same[1]).all() and same[0].any() and same[1].any()
+    assert game_of_players([f"{untrained_run}?symmetry=random"]) == game
+    for words, message in (("symmetry=all", "mean, random or none"), ("seed=3", "has symmetry")):
+        with pytest.raises(ConfigError, match=message):
+            make_player(f"{untrained_run}?{words}", game)
