@@ -63,7 +63,9 @@ def decoded(data: bytes) -> str:
         pass
     if charset := _CHARSET.search(data, 0, 1 << 16):
         with contextlib.suppress(LookupError, UnicodeError):
-            return data.decode(charset[1].decode(), errors="replace")
+            text = data.decode(charset[1].decode(), errors="replace")
+            # Some charsets give halves of surrogate pairs, which no file could hold again.
+            return text.encode("utf-8", errors="replace").decode()
     return data.decode("latin-1")
 
 

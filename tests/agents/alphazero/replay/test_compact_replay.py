@@ -1,7 +1,7 @@
 """A replay of games as moves against one of whole states; what checkpoints of it hold and share."""
 
 import os
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import playout
@@ -28,22 +28,22 @@ class Hashed:
         return logits.astype(np.float32), ((hashed % 13 - 6) / 8).astype(np.float32)
 
 
-def played(name, *, count=900, **changes):
+def played(name, *, count=900, simulations=4, **changes):
     """Examples of self-play in parts, as updates bring them."""
     game = playout.game(name)
-    config = SelfPlayConfig(num_groups=1, num_trees=8, num_simulations=4, **changes)
+    config = SelfPlayConfig(num_groups=1, num_trees=8, num_simulations=simulations, **changes)
     play = SelfPlay(
         game,
         [Hashed()],
         config,
-        search=selfplay_search(4),
+        search=selfplay_search(simulations),
         seed=1,
         keep_finals=True,
         keep_moves=True,
     )
     parts = []
     while sum(map(len, parts)) < count:
-        parts.append(play.play(800)[0])
+        parts.append(play.play(200 * simulations)[0])
     parts = [part for part in parts if len(part)]
     return game, parts
 
@@ -81,6 +81,23 @@ def test_most_states_are_moves(go):
     path = chunk.path(np.arange(len(examples)))
     assert path.counts.max() <= interval(game)
     np.testing.assert_array_equal(path.rebuilt(game), examples.states)
+
+
+def size_of(held):
+    """Bytes of all arrays in a dataclass, and in those that it holds."""
+    if is_dataclass(held):
+        return sum(size_of(getattr(held, one.name)) for one in fields(held))
+    return getattr(held, "nbytes", 0)
+
+
+@pytest.mark.parametrize("simulations", [32, 200])
+def test_ten_million_positions_of_go_are_held_in_two_gibibytes(simulations):
+    game, parts = played("go(size=9)", count=300, simulations=simulations)
+    chunk = Chunk.of(game, Examples.concatenate(parts))
+    assert chunk.finals is not None and size_of(chunk.finals) > 81
+    # Policies of a network that knows nothing have most moves in them.
+    assert len(chunk.actions) > 30 * len(chunk.values)
+    assert size_of(chunk) * 10_000_000 < len(chunk.values) * 2 * 1024**3
 
 
 def test_moves_that_lead_elsewhere_leave_states_whole(go):
