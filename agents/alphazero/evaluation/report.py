@@ -29,6 +29,7 @@ from playout.agents.rating.intervals import format_mean, format_number, format_s
 from playout.agents.rating.play import play_games
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics.log import read_rows
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import as_typed, write_json
 from playout.envs.core.game import NativeGame, State
@@ -37,6 +38,7 @@ from playout.errors import CheckpointError, StoppedError
 from playout.own_code import trust_words
 
 SHOWN_SHARE = 0.2  # of the time, for the game that is shown
+WRONG, MOST_WRONG = "selfplay/resigned_wrongly", 0.05
 SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training had fewer
 
 
@@ -153,6 +155,8 @@ def print_summary(
         draw(picture, run, end, alone=player.game.num_players == 1)
         what = "how it learned" if end is None else "this game's end and of how it learned"
         print(f"A picture of {what}: {picture}\n")
+    if warning := resigned_too_soon(run):
+        print(f"warning: {warning}\n")
     # A game that was given as an object cannot be made again from what the run stores.
     named = game is None or game_text(game) is not None
     words = () if named else ("--game", "MODULE:NAME")
@@ -167,6 +171,23 @@ def print_summary(
             "The run cannot name its game: MODULE:NAME is what makes it, such as my_game:make, and "
             "in Python playout.load(run, game=...) takes the game itself."
         )
+
+
+def resigned_too_soon(run: RunDir) -> str:
+    """A sentence where self-play gave up more games than it may that were not lost; else nothing.
+
+    AlphaGo Zero's bound is 5 % (Silver et al. 2017, Methods). What counts is the later half of the
+    run, and a draw is not lost.
+    """
+    rows = [row for row in read_rows(run.path) if WRONG in row]
+    shares = [row[WRONG] for row in rows[len(rows) // 2 :]]
+    if not shares or (share := sum(shares) / len(shares)) <= MOST_WRONG:
+        return ""
+    below = run.config["alphazero"]["selfplay"]["resign_below"]
+    return (
+        f"{share:.0%} of the games that a side would have given up at {below:g} were not lost: "
+        "a lower --selfplay.resign-below gives up fewer"
+    )
 
 
 def learned_games(run: RunDir) -> int:
