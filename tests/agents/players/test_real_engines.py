@@ -132,3 +132,62 @@ def test_python_chess_drives_our_engine_as_any_other():
         assert ours.play(again, limit(nodes=5)).move in again.legal_moves
         over = ours.analyse(chess.Board("7k/6Q1/6K1/8/8/8/8/8 b - - 0 1"), limit(nodes=5))
         assert over["score"].relative == engine.Mate(0)
+
+
+class Controller:
+    """A GTP 2 program under a controller that takes nothing but what the protocol allows."""
+
+    def __init__(self, command):
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+        self.number = 0
+
+    def ask(self, line):
+        """An answer: its status, the number that was given, its text, and one empty line."""
+        self.number += 1
+        self.process.stdin.write(f"{self.number} {line}\n".encode())
+        self.process.stdin.flush()
+        lines = []
+        while (read := self.process.stdout.readline()) != b"\n":
+            assert read.endswith(b"\n") and b"\r" not in read, (line, read)
+            lines.append(read.decode())
+        status, _, text = "".join(lines).partition(" ")
+        assert status.strip() == f"={self.number}", (line, lines)
+        return text.rstrip("\n")
+
+    def close(self):
+        self.ask("quit")
+        rest, _ = self.process.communicate(timeout=30)
+        assert rest == b"" and self.process.returncode == 0
+
+
+@pytest.mark.parametrize("ours_is", ["b", "w"])
+def test_a_strict_controller_plays_our_engine_beside_gnu_go_and_sgfmill_counts(ours_is):
+    boards = pytest.importorskip("sgfmill.boards")
+    common = pytest.importorskip("sgfmill.common")
+    rules = ["--chinese-rules", "--positional-superko", "--capture-all-dead"]
+    gnugo = Controller([program("gnugo"), "--mode", "gtp", "--level", "1", *rules])
+    ours = Controller([sys.executable, "-m", "playout", "engine", "uct:20", "--game", "go(size=9)"])
+    players = {ours_is: ours, "w" if ours_is == "b" else "b": gnugo}
+    for one in (ours, gnugo):
+        assert one.ask("protocol_version") == "2" and "genmove" in one.ask("list_commands").split()
+        for line in ("boardsize 9", "clear_board", "komi 6.5"):
+            assert one.ask(line) == ""
+    board, color, passes, moves = boards.Board(9), "b", 0, 0
+    while passes < 2 and moves < 160:
+        mover, other = players[color], players["w" if color == "b" else "b"]
+        vertex = mover.ask(f"genmove {color}").lower()
+        if vertex == "resign":
+            break
+        assert other.ask(f"play {color} {vertex}") == ""
+        passes = passes + 1 if vertex == "pass" else 0
+        if vertex != "pass":  # a point that is taken is refused by both
+            board.play(*common.move_from_vertex(vertex, 9), color)
+        moves, color = moves + 1, "w" if color == "b" else "b"
+    assert moves > 20
+    if passes == 2:
+        margin = board.area_score() - 6.5
+        winner, points = ours.ask("final_score").split("+")
+        assert winner == ("B" if margin > 0 else "W") and float(points) == abs(margin)
+    for one in (ours, gnugo):
+        one.close()
