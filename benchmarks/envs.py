@@ -21,6 +21,7 @@ import playout
 from playout.benchmarks.tools.floor import arithmetic
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.cores import usable_cores
+from playout.envs.farama.game_vector import GameVectorEnv
 
 COMMAND = "python -m playout.benchmarks.envs"
 SIZES = (1, 64, 1024, 4096)
@@ -93,14 +94,14 @@ def envpools(env_id: str, count: int, steps: int) -> tuple[str, Work] | None:
     return f"EnvPool, {threads} thread{'s'[threads == 1 :]}", work
 
 
-def our_boards(count: int, steps: int) -> Work:
-    """Connect Four, random legal moves drawn in a first run and repeated."""
-    envs = gym.make_vec("playout/ConnectFour-v0", num_envs=count)
+def our_boards(count: int, steps: int, game: str = "connect_four") -> Work:
+    """A game, random legal moves drawn in a first run and repeated."""
+    envs = GameVectorEnv(game, count)
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
     actions = []
     for _ in range(steps):
-        masks = envs.unwrapped.action_masks()  # type: ignore[attr-defined]
+        masks = envs.action_masks()
         actions.append(np.where(masks, rng.random(masks.shape), -1).argmax(axis=1).astype(np.int32))
         envs.step(actions[-1])
 

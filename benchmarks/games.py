@@ -1,7 +1,10 @@
-"""Games alone: random playouts, boards stepped in a batch, and perft, beside OpenSpiel and pgx.
+"""Games alone: random playouts, environments stepped with masks, boards stepped in a batch.
 
-One thread. Peers are optional: run it with a Python that has open-spiel and pgx to get the ratios.
-Run it: python -m playout.benchmarks.games [--quick]
+One thread; beside OpenSpiel (C++ rollouts, and its states stepped from Python) and pgx. Random
+playouts in a plain loop are the floor under a search with rollouts. Peers are optional: run it with
+a Python that has open-spiel, and jax with pgx, to get the ratios.
+
+    python -m playout.benchmarks.games [GAME ...] [--quick]
 """
 
 from __future__ import annotations
@@ -9,20 +12,45 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import playout
+from playout.benchmarks.envs import our_boards
 from playout.benchmarks.tools.measuring import measure, peer, write_result
-from playout.testing import count_positions, perft
 
-GAMES = ("connect_four", "tic_tac_toe")
+COMMAND = "python -m playout.benchmarks.games"
 BOARDS = 1024
-# Distinct Connect Four positions after 10 and 11 plies (OEIS A212693); the tests go to 9.
-DEEPER = {10: 1_662_623, 11: 4_568_683}
+WANTED = 20  # times OpenSpiel's environment steps
 
 
-def mean_length(name: str, num_games: int = 200_000) -> float:
+class Case(NamedTuple):
+    """A game and what it is called elsewhere; "" where it is not there, or not the same game.
+
+    pgx's chess takes minutes to compile.
+    """
+
+    title: str
+    name: str
+    openspiel: str
+    pgx: str
+
+
+CASES = (
+    Case("Connect Four", "connect_four", "connect_four", "connect_four"),
+    Case("Tic-tac-toe", "tic_tac_toe", "tic_tac_toe", "tic_tac_toe"),
+    Case("Othello", "othello", "othello", "othello"),
+    Case("Breakthrough", "breakthrough", "breakthrough", ""),
+    Case("Hex 11x11", "hex(size=11)", "hex(board_size=11)", "hex"),
+    Case("Go 9x9", "go(size=9)", "go(board_size=9)", "go_9x9"),
+    Case("Chess", "chess", "chess", ""),
+    Case("Backgammon", "backgammon", "backgammon", "backgammon"),
+    Case("2048", "game_2048", "2048", "2048"),
+    Case("Leduc poker", "leduc_poker", "leduc_poker", ""),
+)
+
+
+def mean_length(name: str, num_games: int) -> float:
     """Mean plies of a random game."""
     states = playout.game(name).batch(num_games)
     return float(states.random_plies(states.game.max_plies, 1).mean())
@@ -40,19 +68,21 @@ def our_playouts(name: str, count: int) -> Callable[[], float]:
 
 
 def openspiel_playouts(name: str, count: int) -> Callable[[], float] | None:
-    """The same by OpenSpiel's C++ rollout evaluator.
+    """The same by OpenSpiel's C++ rollout evaluator; None where chance has the first word.
 
     It cannot be called from Python alone, so a search of two simulations asks it: half the games
-    start at the root, half one move later.
+    start at the root, half one move later. A search whose root is a roll of dice crashes there.
     """
     pyspiel = peer("pyspiel", "open-spiel")
     if pyspiel is None:
         return None
     game = pyspiel.load_game(name)
+    state = game.new_initial_state()
+    if state.is_chance_node():
+        return None
     evaluator = pyspiel.RandomRolloutEvaluator(count // 2, 1)
     select = pyspiel.ChildSelectionPolicy.UCT
     bot = pyspiel.MCTSBot(game, evaluator, 2.0, 2, 100, False, 1, False, select)
-    state = game.new_initial_state()
 
     def run() -> float:
         bot.mcts_search(state)
@@ -110,22 +140,36 @@ def pgx_steps(name: str, plies: int) -> Callable[[], float] | None:
     return run
 
 
-def perft_rate(name: str, depth: int) -> Callable[[], float]:
-    """Leaves of the tree of move sequences."""
-    game = playout.game(name)
-    return lambda: perft(game, depth)
+def openspiel_steps(name: str, count: int) -> tuple[Callable[[], float], float] | None:
+    """Random games of OpenSpiel's states, observation and mask read before each move.
 
+    Returns:
+        What plays them, and the mean number of decisions of such a game; moves are drawn before.
+    """
+    pyspiel = peer("pyspiel", "open-spiel")
+    if pyspiel is None:
+        return None
+    game, rng, games = pyspiel.load_game(name), np.random.default_rng(0), list[list[int]]()
+    decisions = 0
+    for _ in range(count):
+        state, actions = game.new_initial_state(), list[int]()
+        while not state.is_terminal():
+            actions.append(int(rng.choice(state.legal_actions())))
+            decisions += not state.is_chance_node()
+            state.apply_action(actions[-1])
+        games.append(actions)
 
-def check_deeper() -> dict[str, Any]:
-    """Counts positions beyond what the tests count, and stops if a published number is missed."""
-    start = time.perf_counter()
-    counts = count_positions("connect_four", max(DEEPER))
-    seconds = time.perf_counter() - start
-    for ply, expected in DEEPER.items():
-        if counts[ply] != expected:
-            raise SystemExit(f"{counts[ply]} positions after {ply} plies, published are {expected}")
-    print(f"distinct positions to ply {max(DEEPER)} as published, {seconds:.1f} s")
-    return {"positions_by_ply": counts, "seconds": seconds}
+    def run() -> float:
+        for actions in games:
+            state = game.new_initial_state()
+            for action in actions:
+                if not state.is_chance_node():
+                    state.observation_tensor()
+                    state.legal_actions_mask()
+                state.apply_action(action)
+        return decisions
+
+    return run, decisions / count
 
 
 def compare(name: str, subject: str, found: dict[str, Any], repeats: int) -> dict[str, Any]:
@@ -133,42 +177,101 @@ def compare(name: str, subject: str, found: dict[str, Any], repeats: int) -> dic
     rates = measure({key: run for key, run in found.items() if run is not None}, repeats=repeats)
     result: dict[str, Any] = {"rates": rates}
     for key, rate in rates.items():
-        print(f"{name:14} {subject:16} {key:10} {rate}")
+        print(f"{name:14} {subject:20} {key:10} {rate}", flush=True)
         if key != "playout":
             ratio = rates["playout"].over(rate)
             result[f"ratio_to_{key}"] = ratio
-            print(f"{'':14} {'':16} playout / {key}: {ratio}")
+            print(f"{'':14} {'':20} playout / {key}: {ratio}", flush=True)
     return result
+
+
+def measured(case: Case, scale: float, repeats: int) -> dict[str, Any]:
+    """All rates of a game."""
+    length = mean_length(case.name, 2000)
+    theirs = max(2, int(60_000 * scale / length))
+    steps = max(5, int(scale * np.clip(4e5 / playout.game(case.name).num_actions, 50, 1000)))
+    stepped = openspiel_steps(case.openspiel, max(2, theirs // 4))
+    return {
+        "mean_length": length,
+        "random games/s": compare(
+            case.title,
+            "random games/s",
+            {
+                "playout": our_playouts(case.name, int(30e6 * scale / length)),
+                "openspiel": openspiel_playouts(case.openspiel, theirs),
+            },
+            repeats,
+        ),
+        "environment steps/s": compare(
+            case.title,
+            "environment steps/s",
+            {
+                "playout": our_boards(BOARDS, steps, case.name),
+                "openspiel": None if stepped is None else stepped[0],
+            },
+            repeats,
+        ),
+        "batched moves/s": compare(
+            case.title,
+            "batched moves/s",
+            {
+                "playout": our_steps(case.name, steps),
+                "pgx": pgx_steps(case.pgx, max(5, int(100 * scale))) if case.pgx else None,
+            },
+            repeats,
+        ),
+    }
+
+
+def claims_of(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rates as benchmarks/tools/report.py reads them."""
+    words = {
+        "random games/s": ("random games in a plain loop", "games/s", "openspiel", "OpenSpiel C++"),
+        "environment steps/s": (
+            f"{BOARDS:,} boards stepped by Gymnasium's vector interface, with observations and "
+            "masks",
+            "steps/s",
+            "openspiel",
+            "OpenSpiel's states in Python",
+        ),
+        "batched moves/s": ("boards moved in one array", "moves/s", "pgx", "pgx, compiled"),
+    }
+    claims = []
+    for title, found in results.items():
+        for subject, (text, unit, key, name) in words.items():
+            rates = found[subject]["rates"]
+            claim = {
+                "claim": f"{title}: {text}",
+                "ours": rates["playout"],
+                "unit": unit,
+                "command": COMMAND,
+            }
+            if key in rates:
+                ratio = found[subject][f"ratio_to_{key}"]
+                claim |= {"peer": rates[key], "peer_name": name, "ratio": ratio}
+                claim |= {"target": WANTED} if subject == "environment steps/s" else {}
+            claims.append(claim)
+    return claims
 
 
 def main() -> None:
     """Measures, prints, and writes benchmarks/results/games.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", metavar="GAME", help="such as othello; all if none")
     parser.add_argument("--quick", action="store_true", help="shorter runs, no result file")
-    quick = parser.parse_args().quick
-    scale, repeats = (10, 3) if quick else (1, 7)
+    arguments = parser.parse_args()
+    scale, repeats = (0.05, 3) if arguments.quick else (1, 7)
     started = time.perf_counter()
-    results: dict[str, Any] = {}
-    for name in GAMES:
-        playouts = {
-            "playout": our_playouts(name, 4_000_000 // scale),
-            "openspiel": openspiel_playouts(name, 100_000 // scale),
-        }
-        steps = {"playout": our_steps(name, 2000 // scale), "pgx": pgx_steps(name, 200 // scale)}
-        depth = 9 if name == "connect_four" else 8
-        counts = {"playout": perft_rate(name, depth)}
-        results[name] = {
-            "mean_length": mean_length(name),
-            "random_games_per_s": compare(name, "random games/s", playouts, repeats),
-            "batched_moves_per_s": compare(name, "batched moves/s", steps, repeats),
-            f"perft_{depth}_leaves_per_s": compare(name, f"perft {depth}/s", counts, repeats),
-        }
-    if not quick:
-        results["connect_four"]["counts"] = check_deeper()
+    results = {
+        case.title: measured(case, scale, repeats)
+        for case in CASES
+        if not arguments.names or case.name.partition("(")[0] in arguments.names
+    }
     print(f"{time.perf_counter() - started:.0f} s")
-    if not quick:
+    if not arguments.quick:
         settings = {"threads": 1, "boards": BOARDS, "repeats": repeats}
-        print(write_result("games", results, settings=settings))
+        payload = {**results, "claims": claims_of(results)}
+        print(write_result("games", payload, settings=settings))
 
 
 if __name__ == "__main__":

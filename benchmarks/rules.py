@@ -4,9 +4,8 @@ Counts: all lines of tests/perft, those too long for the tests ("deep") as far a
 against the published numbers. Games beside others: --games random games, or as many as begin in
 --seconds, every legal move and every result compared with the implementations of
 tools/peers/rules.py that are installed; a core each, and a stopped run goes on. Perfect
-play, only with --perfect (many minutes, gigabytes): boards that others have worked out whole.
-Speed: random games a second beside OpenSpiel's C++ rollouts. A difference ends the run with exit
-code 1.
+play, only with --perfect (many minutes, gigabytes): boards that others have worked out whole. A
+difference ends the run with exit code 1. How fast games are: games.py.
 
     python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 100000] [--seconds 60]
 """
@@ -23,28 +22,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import playout
-from playout.benchmarks.games import mean_length, openspiel_playouts, our_playouts
 from playout.benchmarks.studies.cases import side_by_side
-from playout.benchmarks.tools.measuring import measure, short, write_result
+from playout.benchmarks.tools.measuring import short, write_result
 from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.mcts.exact.value_iteration import value_iteration
-from playout.testing import perft
+from playout.testing import count_positions, perft
 
 COUNTS = Path(__file__).parents[1] / "tests" / "perft"
 
-# The games whose random play is measured, and their names in OpenSpiel.
-PLAYOUTS = {
-    "breakthrough": "breakthrough",
-    "chess": "chess",
-    "connect_four": "connect_four",
-    "go(size=9)": "go(board_size=9)",
-    "hex": "hex",
-    "othello": "othello",
-    "tic_tac_toe": "tic_tac_toe",
-}
+# Distinct Connect Four positions after so many plies, OEIS A212693; the tests go to 9.
+POSITIONS = {10: 1_662_623, 11: 4_568_683}
 
 
 # What best play brings the first player; of Breakthrough 5x5 by the forum of littlegolem.net.
@@ -135,19 +125,17 @@ def check_tile(name: str, tile: int, expected: float, within: float = 0.005) -> 
     return {"chance": chance, "positions": len(values), "wrong": wrong, "seconds": seconds}
 
 
-def speed(name: str, repeats: int, scale: float) -> dict[str, Any]:
-    """Random games and moves a second, and the ratio to OpenSpiel where that is installed."""
-    length = mean_length(name, 2000)
-    count = max(100, int(3e6 * scale / length))
-    candidates = {
-        "playout": our_playouts(name, 10 * count),
-        "openspiel": openspiel_playouts(PLAYOUTS[name], max(2, count // 10)),
-    }
-    rates = measure({key: run for key, run in candidates.items() if run}, repeats=repeats)
-    result: dict[str, Any] = {"mean_length": length, "random_games_per_s": rates}
-    if "openspiel" in rates:
-        result["ratio_to_openspiel"] = rates["playout"].over(rates["openspiel"])
-    return result
+def check_positions() -> dict[str, Any]:
+    """Distinct positions of Connect Four, beyond what the tests count."""
+    start = time.perf_counter()
+    counts = count_positions("connect_four", max(POSITIONS))
+    wrong = [
+        f"connect_four: {counts[ply]} positions after {ply} plies, published {expected}"
+        for ply, expected in POSITIONS.items()
+        if counts[ply] != expected
+    ]
+    seconds = time.perf_counter() - start
+    return {"counted": len(POSITIONS), "leaves": sum(counts), "wrong": wrong, "seconds": seconds}
 
 
 def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -186,12 +174,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="little of each, nothing is written")
     arguments = parser.parse_args()
     nodes, num_games = (1e6, 3) if arguments.quick else (arguments.nodes, arguments.games)
-    repeats, scale = (2, 0.05) if arguments.quick else (7, 1.0)
 
     def wanted(name: str) -> bool:
         return not arguments.names or name.partition("(")[0] in arguments.names
 
-    results: dict[str, Any] = {"counts": {}, "games": {}, "speed": {}}
+    results: dict[str, Any] = {"counts": {}, "games": {}}
     wrong: list[str] = []
     for path in sorted(COUNTS.glob("*.perft")):
         if wanted(path.stem):
@@ -199,6 +186,10 @@ def main() -> int:
             wrong += found["wrong"]
             rate = short(found["leaves"] / max(found["seconds"], 1e-9))
             print(f"{path.stem}: {found['counted']} counts, {found['leaves']:,} leaves, {rate}/s")
+    if wanted("connect_four") and not arguments.quick:
+        found = results["counts"]["connect_four, distinct positions"] = check_positions()
+        wrong += found["wrong"]
+        print(f"connect_four: distinct positions to ply {max(POSITIONS)}, {found['leaves']:,}")
     if num_games:
         kept = Path("runs") / f"rules{'-quick' if arguments.quick else ''}" / "games.jsonl"
         results["games"] = games_beside(wanted, num_games, arguments.seconds, kept)
@@ -213,18 +204,10 @@ def main() -> int:
             wrong += found["wrong"]
             print(f"{name}: {found.get('outcome', found.get('chance'))}, {found['seconds']:.0f} s")
         results["perfect"] = solved
-    for name in filter(wanted, PLAYOUTS):
-        found = results["speed"][name] = speed(name, repeats, scale)
-        ratio = found.get("ratio_to_openspiel")
-        beside = f", {ratio} x OpenSpiel" if ratio else ""
-        print(f"{name}: {found['random_games_per_s']['playout']} random games/s{beside}")
     for line in wrong:
         print(f"DIFFERS: {line}")
     if not arguments.quick:
-        settings = {
-            "nodes": nodes, "games": num_games, "seconds": arguments.seconds,
-            "repeats": repeats, "threads": 1,
-        }  # fmt: skip
+        settings = {"nodes": nodes, "games": num_games, "seconds": arguments.seconds}
         results["claims"] = claims_of(results)
         print(write_result("rules", results, settings=settings))
     return 1 if wrong else 0

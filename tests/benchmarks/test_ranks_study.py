@@ -19,6 +19,13 @@ def case(rate, ratio):
     }
 
 
+def result_in(folder):
+    """The file of the study's last result."""
+    path = folder / "studies" / "jobs" / "ranks.json"
+    path.parent.mkdir(parents=True)
+    return path
+
+
 def write(path, machine):
     """An earlier result of two trainers, with peers."""
     cases = {"ppo": case(120.0, 1.2), "language": case(180.0, 1.8)}
@@ -28,7 +35,7 @@ def write(path, machine):
 
 def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
-    write(tmp_path / "ranks.json", machine())
+    write(result_in(tmp_path), machine())
     now = {"ppo": case(170.0, 1.7)}
     found = plain(ranks.with_earlier(now, ranks.claims_of(now)))
     ratios = {claim["claim"].partition(":")[0]: claim["ratio"] for claim in found["claims"]}
@@ -47,7 +54,7 @@ def test_what_is_not_measured_of_a_trainer_keeps_its_numbers(tmp_path, monkeypat
     before["ratios"]["one process before"] = Rate.of([0.9])
     results = {"cases": {"ppo": before}, "claims": ranks.claims_of({"ppo": before})}
     stored = plain({"machine": machine(), "results": results})
-    (tmp_path / "ranks.json").write_text(json.dumps(stored))
+    result_in(tmp_path).write_text(json.dumps(stored))
     now = {"ppo": case(170.0, 1.7)}
     found = plain(ranks.with_earlier(now, ranks.claims_of(now)))["claims"]
     assert [claim["ratio"]["median"] for claim in found] == [pytest.approx(100 / 90, rel=1e-4), 1.7]
@@ -55,7 +62,7 @@ def test_what_is_not_measured_of_a_trainer_keeps_its_numbers(tmp_path, monkeypat
 
 def test_numbers_of_another_machine_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
-    write(tmp_path / "ranks.json", {**machine(), "processor": "another"})
+    write(result_in(tmp_path), {**machine(), "processor": "another"})
     assert ranks.with_earlier({"ppo": case(170.0, 1.7)}, [])["cases"].keys() == {"ppo"}
 
 

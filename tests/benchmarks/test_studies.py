@@ -354,7 +354,7 @@ def killed(tmp_path, monkeypatch):
         folder = str(tmp_path / f"runs-{len(list(tmp_path.iterdir()))}")
         monkeypatch.setattr(sys, "argv", ["kills", "--folder", folder, *words])
         code = kills.main()
-        path = tmp_path / "kills.json"
+        path = tmp_path / "studies" / "jobs" / "kills.json"
         return code, json.loads(path.read_text())["results"] if path.exists() else None
 
     return study, left

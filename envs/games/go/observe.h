@@ -12,18 +12,33 @@
 
 enum { GO_OWN, GO_OTHER, GO_ATARI, GO_TWO_LIBERTIES, GO_FORBIDDEN, GO_PASSED, GO_WHITE, GO_KOMI, GO_PLANES };
 
-GO_INLINE void go_draw(const uint64_t *set, int32_t points, float *plane) {
-    for (int32_t point = 0; point < points; point++) plane[point] = (float)go_has(set, point);
+/* Draws a set into a plane of zeros. */
+GO_INLINE void go_draw(int32_t n, const uint64_t *set, float *plane) {
+    for (int32_t i = 0; i < go_words(n); i++)
+        for (uint64_t left = set[i]; left; left &= left - 1) plane[64 * i + __builtin_ctzll(left)] = 1;
+}
+
+/* Points beside three or four of the empty ones: no group with such a stone is short of liberties. */
+GO_INLINE void go_rich(int32_t n, const go_tables *t, const uint64_t *empty, uint64_t *rich) {
+    uint64_t beside[4][GO_MAX_WORDS];
+    go_shifts(n, t, empty, beside);
+    for (int32_t i = 0; i < go_words(n); i++) {
+        const uint64_t a = beside[0][i], b = beside[1][i], c = beside[2][i], d = beside[3][i];
+        rich[i] = (a & b & (c | d)) | (c & d & (a | b));
+    }
 }
 
 /* Adds every group with one liberty to few[0], with two to few[1]. */
 GO_INLINE void go_short_of_liberties(int32_t n, const go_tables *t, const uint64_t *stones,
                                      uint64_t few[2][GO_MAX_WORDS]) {
     const int32_t words = go_words(n);
-    uint64_t empty[GO_MAX_WORDS], left[GO_MAX_WORDS], group[GO_MAX_WORDS], beside[GO_MAX_WORDS];
+    uint64_t empty[GO_MAX_WORDS], rich[GO_MAX_WORDS], left[GO_MAX_WORDS], group[GO_MAX_WORDS], beside[GO_MAX_WORDS];
     go_empty(n, t, stones, empty);
+    go_rich(n, t, empty, rich);
     for (int32_t side = 0; side < 2; side++) {
-        memcpy(left, stones + side * words, 8 * (size_t)words);
+        for (int32_t i = 0; i < words; i++) group[i] = rich[i] & stones[side * words + i];
+        go_flood(n, t, group, stones + side * words);
+        for (int32_t i = 0; i < words; i++) left[i] = stones[side * words + i] & ~group[i];
         for (int32_t seed = go_lowest(n, left); seed != GO_NONE; seed = go_lowest(n, left)) {
             memset(group, 0, 8 * (size_t)words);
             go_put(group, seed);
@@ -51,11 +66,12 @@ GO_INLINE void go_observe(int32_t n, const go_tables *t, const go_state *s, int3
         for (int32_t i = 0; i < words; i++) forbidden[i] &= ~open[i] | go_banned(n, (go_state *)s)[i];
     }
     go_short_of_liberties(n, t, s->sets, few);
-    go_draw(s->sets + player * words, points, obs + GO_OWN * points);
-    go_draw(s->sets + (1 - player) * words, points, obs + GO_OTHER * points);
-    go_draw(few[0], points, obs + GO_ATARI * points);
-    go_draw(few[1], points, obs + GO_TWO_LIBERTIES * points);
-    go_draw(forbidden, points, obs + GO_FORBIDDEN * points);
+    memset(obs, 0, GO_PASSED * (size_t)points * sizeof(float));
+    go_draw(n, s->sets + player * words, obs + GO_OWN * points);
+    go_draw(n, s->sets + (1 - player) * words, obs + GO_OTHER * points);
+    go_draw(n, few[0], obs + GO_ATARI * points);
+    go_draw(n, few[1], obs + GO_TWO_LIBERTIES * points);
+    go_draw(n, forbidden, obs + GO_FORBIDDEN * points);
     const float shown = 0.5f + (float)(player ? t->komi : -t->komi) / 40;
     const float komi = shown < 0 ? 0 : shown > 1 ? 1 : shown;
     for (int32_t point = 0; point < points; point++) {
