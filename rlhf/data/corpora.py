@@ -98,7 +98,7 @@ def _table(blob: bytes, name: str) -> list[list[str]]:
 
 
 def _elsewhere(name: str, reader: Callable[[str], list[T]], known: tuple[str, ...]) -> list[T]:
-    """Records of a local file or folder, or of `hub:NAME[:split]`."""
+    """Records of a local file or folder, or of `hub:NAME[@CONFIG][:split]`."""
     if not name.startswith("hub:") and not Path(name).exists():
         raise DataError(f"{name!r} is neither a file nor one of {', '.join(known)}")
     return reader(name)

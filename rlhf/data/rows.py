@@ -34,7 +34,7 @@ __all__ = [
 MAX_BYTES = 1 << 30
 Row = dict[str, Any]
 Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-"""A file, a folder, `hub:NAME[:split]`, or the rows themselves."""
+"""A file, a folder, `hub:NAME[@CONFIG][:split]`, or the rows themselves."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -71,7 +71,7 @@ def read_rows(source: Source) -> Iterator[tuple[str, Row]]:
 
     Args:
         source: Dictionaries, a .jsonl, .json (a list of objects), .csv or .parquet file, a folder
-            (saved by the datasets library, or of such files), or `hub:NAME[:split]`.
+            (saved by the datasets library, or of such files), or `hub:NAME[@CONFIG][:split]`.
 
     Raises:
         DataError: It cannot be read, or a row of it is none.
@@ -192,8 +192,10 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Row]]:
 def _hub_rows(name: str) -> Iterator[tuple[str, Row]]:
     datasets = _library(name)
     path, _, split = name.removeprefix("hub:").partition(":")
+    path, _, config = path.partition("@")
     try:
-        yield from _numbered(datasets.load_dataset(path, split=split or "train"), name)
+        found = datasets.load_dataset(path, config or None, split=split or "train")
+        yield from _numbered(found, name)
     except (OSError, ValueError) as error:
         raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
 

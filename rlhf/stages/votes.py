@@ -54,9 +54,11 @@ def votes_meant(data: str, base: str) -> str:
     talks = bool(base) and describe_model(base)[1].template is not None
     if data == "auto":
         return VOTES[0] if talks else ""
-    if data not in VOTES and not Path(data).exists():
+    if data not in VOTES and not data.startswith("hub:") and not Path(data).exists():
         known = ", ".join(("auto", "real", "synthetic", *VOTES))
-        raise ConfigError(f"data must be {known}, or a file of votes that exists; not {data!r}")
+        raise ConfigError(
+            f"data must be {known}, hub:NAME, or a file of votes that exists; not {data!r}"
+        )
     if not talks:
         raise ConfigError(
             "votes are about a chat model's answers: name one with a template, --base FOLDER (or "

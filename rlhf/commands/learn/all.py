@@ -20,9 +20,10 @@ class Command(TrainingOptions):
 
     size: Size = "small"
     """Of the model and of every stage; tiny takes minutes, small about a quarter of an hour."""
-    data: Annotated[str, arg(metavar="auto|real|synthetic|llmfao|FILE")] = "auto"
+    data: Annotated[str, arg(metavar="auto|real|synthetic|llmfao|hub:NAME|FILE")] = "auto"
     """real (movie reviews, fetched), synthetic (built in), llmfao (votes on answers of chat models,
-    fetched) or a file of votes; auto: llmfao for a chat model, else real if it can be had."""
+    fetched), hub:NAME (such as hub:HuggingFaceH4/ultrafeedback_binarized:train_prefs) or a file of
+    votes; auto: llmfao for a chat model, else real if it can be had."""
     base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Hugging Face folder of a pretrained model to use instead of pretraining one; smollm2 is
     fetched."""

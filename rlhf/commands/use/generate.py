@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from playout.rlhf.generation.player import Answer, LanguagePlayer
 
 
-_SECONDS = 10.0  # after which answers are written that have come since
-_SHARE = 10.0  # at least so many times what writing them took
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(AnswerOptions):
     """Print or write one or more sampled answers to each prompt."""
@@ -101,34 +97,30 @@ class _Kept:
     """Answers as they come: shown in the order of their prompts, or written from time to time."""
 
     def __init__(self, prompts: list[Prompt], command: Command, player: LanguagePlayer) -> None:
+        from playout.rlhf.commands.use.kept_rows import KeptRows
+
         self.prompts, self.command, self.player = prompts, command, player
         self.answers: dict[int, Answer] = {}
-        self._items: dict[int, dict[str, Any]] = {}
-        self._shown = self._saved = 0
-        self._next = time.monotonic() + _SECONDS
+        self._shown = 0
+        self._rows: KeptRows | None = None
+        if command.json is not None:
+            self._rows = KeptRows(command.json, len(prompts), "prompts answered")
 
     def take(self, row: int, answer: Answer) -> None:
         """One more is complete."""
         self.answers[row] = answer
-        if self.command.json is None:
+        if self._rows is None:
             while (next_one := self.answers.get(self._shown)) is not None:
                 print(_shown(self.prompts[self._shown]) + next_one.text, flush=True)
                 self._shown += 1
             return
-        self._items[row] = _item(self.prompts[row], answer, self.player, self.command.logprobs)
-        if time.monotonic() > self._next:
-            self.save()
-            _progress(len(self.answers), len(self.prompts))
+        item = _item(self.prompts[row], answer, self.player, self.command.logprobs)
+        self._rows.take([(row, item)])
 
     def save(self) -> None:
         """Write what is there to `--json`, if there is more than before."""
-        if self.command.json is None or len(self._items) == self._saved:
-            return
-        begun = time.monotonic()
-        self._saved = len(self._items)
-        _write(self.command.json, [self._items[row] for row in sorted(self._items)])
-        now = time.monotonic()
-        self._next = now + max(_SECONDS, _SHARE * (now - begun))
+        if self._rows is not None:
+            self._rows.save()
 
 
 class _Stream:
@@ -177,16 +169,6 @@ def _item(prompt: Prompt, answer: Answer, player: LanguagePlayer, logprobs: bool
     return item
 
 
-def _write(path: Path, found: list[dict[str, Any]]) -> None:
-    from playout.agents.runs.reporting import write_json
-    from playout.rlhf.data.rows import write_rows
-
-    if path.suffix == ".jsonl":
-        write_rows(path, found)
-    else:
-        write_json(path, found)
-
-
 def _shown(prompt: Prompt) -> str:
     """A prompt before its answer on the screen."""
     if isinstance(prompt, str):
@@ -203,13 +185,6 @@ def _hint(prompts: list[Prompt], plain: bool) -> None:
             "plain texts are continued; --chat asks them as messages of a user's",
             file=sys.stderr,
         )
-
-
-def _progress(done: int, total: int) -> None:
-    import sys
-
-    if done < total and sys.stderr.isatty():
-        print(f"{done} of {total} prompts answered", file=sys.stderr)
 
 
 def _report(answers: list[Answer], seconds: float) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from playout.rlhf.data.messages import Prompt
+
+
+T = TypeVar("T")
+BLOCK = 512  # texts that are told together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class Command(ModelOptions):
     """A text a line, UTF-8; or .jsonl, .csv or .parquet with `text`, with `prompt` and `response`,
     or with `messages` (and `response`), as `generate --json OUT.jsonl` writes them (required)."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
-    """Write a list of what was scored with its "score" here instead of printing."""
+    """Write a list of what was scored with its "score" here instead of printing; of a name that
+    ends in .jsonl, a line each. A command that is stopped leaves what is complete."""
     max_length: int = 0
     """Longest text in tokens; 0 takes what the model learned from."""
     truncate: Literal["", "left", "right"] = ""
@@ -39,7 +45,6 @@ def main(command: Command) -> int:
 
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
-    from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.own_code import trust_modules
     from playout.rlhf.data.conversations import prompt_text
@@ -68,19 +73,63 @@ def main(command: Command) -> int:
         reward.truncate = command.truncate or reward.truncate
         begun = time.perf_counter()
         with reading_threads(reward.model, texts, command.threads):
-            scores = reward.scaled(reward.raw(texts, sizes))
+            _tell(command, rows, readable, (
+                [_Scored(score) for score in reward.scaled(reward.raw(block, sizes))]
+                for block in _blocks(texts)
+            ))  # fmt: skip
         _report(sizes, reward.length, time.perf_counter() - begun)
-    elif command.max_length or command.truncate:
-        raise ConfigError("--max-length and --truncate are for a model, not for a function")
-    else:
-        scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
-    if command.json is not None:
-        pairs = zip(rows, scores, strict=True)
-        write_json(command.json, [{**row, "score": round(score, 6)} for row, score in pairs])
         return 0
-    for text, score in zip(readable, scores, strict=True):
-        print(f"{score:8.3f}  {text}")
+    if command.max_length or command.truncate:
+        raise ConfigError("--max-length and --truncate are for a model, not for a function")
+    scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
+    _tell(command, rows, readable, [[_Scored(score) for score in scores]])
     return 0
+
+
+class _Scored(NamedTuple):
+    """What is said of a text."""
+
+    score: float
+    label: str | None = None
+
+
+def _blocks(texts: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Texts in pieces, each of which is told when it is done."""
+    return (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+
+
+def _tell(
+    command: Command,
+    rows: Sequence[dict[str, Any]],
+    texts: Sequence[str],
+    blocks: Iterable[Sequence[_Scored]],
+) -> None:
+    """Prints what was scored as it comes, or writes it from time to time and at the end."""
+    from playout.rlhf.commands.use.kept_rows import KeptRows, progress
+
+    if command.json is None:
+        done = 0
+        for block in blocks:
+            for one in block:
+                label = "" if one.label is None else f"{one.label}  "
+                print(f"{one.score:8.3f}  {label}{texts[done]}", flush=True)
+                done += 1
+            if not sys.stdout.isatty():
+                progress(done, len(texts), "texts scored")
+        return
+    kept, done = KeptRows(command.json, len(rows), "texts scored"), 0
+    try:
+        for block in blocks:
+            items: list[tuple[int, dict[str, Any]]] = []
+            for row, one in enumerate(block, done):
+                item = dict(rows[row])
+                if one.label is not None:
+                    item["label"] = one.label
+                items.append((row, {**item, "score": round(one.score, 6)}))
+            kept.take(items)
+            done += len(block)
+    finally:
+        kept.save()  # whoever stops it, and whatever does, leaves what is done
 
 
 def _length(command: Command, usual: int, context: int) -> int:
@@ -96,8 +145,6 @@ def _length(command: Command, usual: int, context: int) -> int:
 
 def _report(sizes: Sequence[int], length: int, seconds: float) -> None:
     """How fast it was and what was cut, where it does not mix with the scores."""
-    import sys
-
     read, cut = sum(min(size, length) for size in sizes), sum(size > length for size in sizes)
     told = f"; {cut} texts were cut to {length} tokens (--max-length, --truncate)" if cut else ""
     speed = f"{read / max(seconds, 1e-9):.0f} tokens/s"
@@ -110,7 +157,6 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
     from dataclasses import replace
 
     from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.reporting import write_json
     from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.supervised.classifier import Classifier
 
@@ -124,17 +170,14 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
     )
     sizes: list[int] = []
     begun = time.perf_counter()
+
+    def named(block: Sequence[str]) -> list[_Scored]:
+        shares = classifier.probabilities(block, sizes)
+        return [_Scored(float(row.max()), classifier.classes[int(row.argmax())]) for row in shares]
+
     with reading_threads(classifier.model, texts, command.threads):
-        shares = classifier.probabilities(texts, sizes)
+        _tell(command, rows, texts, map(named, _blocks(texts)))
     _report(sizes, classifier.length, time.perf_counter() - begun)
-    found = [(classifier.classes[int(row.argmax())], float(row.max())) for row in shares]
-    if command.json is not None:
-        pairs = zip(rows, found, strict=True)
-        named = [{**row, "label": name, "score": round(p, 6)} for row, (name, p) in pairs]
-        write_json(command.json, named)
-        return 0
-    for text, (name, p) in zip(texts, found, strict=True):
-        print(f"{p:8.3f}  {name}  {text}")
     return 0
 
 

@@ -15,6 +15,7 @@ from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
 generate_command = importlib.import_module("playout.rlhf.commands.use.generate")
+kept_rows = importlib.import_module("playout.rlhf.commands.use.kept_rows")
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_who_stops_it_keeps_the_answers_that_are_complete(folder, tmp_path, monk
 
 def test_what_is_written_again_is_made_once_and_not_all_the_time(folder, tmp_path, monkeypatch):
     made, written, now = [], [], 0.0
-    item, write = generate_command._item, generate_command._write
+    item, write = generate_command._item, kept_rows.write
 
     def making(*args):
         nonlocal now
@@ -168,9 +169,10 @@ def test_what_is_written_again_is_made_once_and_not_all_the_time(folder, tmp_pat
         write(*args)
 
     monkeypatch.setattr(generate_command, "_item", making)
-    monkeypatch.setattr(generate_command, "_write", writing)
+    monkeypatch.setattr(kept_rows, "write", writing)
     clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
     monkeypatch.setattr(generate_command, "time", clock)
+    monkeypatch.setattr(kept_rows, "time", clock)
     prompts = ["the cat", "sat", "a dog", "and", "user", "cat", "the"]
     assert len(answers(folder, tmp_path, prompts, "--logprobs")) == 7 == len(made)
     # Eleven seconds an answer, thirty after each time of writing, which takes three.

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,3 +188,43 @@ def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
     source = tmp_path / "a.parquet" if missing == "pyarrow" else tmp_path
     with pytest.raises(DataError, match=r"pip install 'playout\[data\]'"):
         list(read_rows(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("hub:cais/mmlu@all:test", ("cais/mmlu", "all", "test")),
+        ("hub:imdb", ("imdb", None, "train")),
+        ("hub:imdb:test[:5%]", ("imdb", None, "test[:5%]")),
+    ],
+)
+def test_the_hub_is_asked_for_a_data_set_its_configuration_and_split(monkeypatch, name, asked):
+    def load(path, config, *, split):
+        assert (path, config, split) == asked
+        return [{"text": "a"}, {"text": "b"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    assert [row["text"] for _, row in read_rows(name)] == ["a", "b"]
+
+
+def test_what_the_hub_does_not_have_is_one_line(monkeypatch):
+    def load(path, config, *, split):
+        raise ValueError("Unknown split 'nope'.\nShould be one of ['train'].")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    with pytest.raises(
+        DataError, match="hub:imdb:nope cannot be loaded: Unknown split 'nope'"
+    ) as e:
+        [*read_rows("hub:imdb:nope")]
+    assert "\n" not in str(e.value)
+
+
+def test_votes_of_the_hub_are_meant_by_their_name(monkeypatch, tmp_path):
+    from playout.rlhf.stages import votes
+
+    shape = SimpleNamespace(template="{{ messages }}")
+    monkeypatch.setattr(votes, "describe_model", lambda base: (None, shape))
+    assert (
+        votes.votes_meant("hub:someone/votes:train_prefs", "base")
+        == "hub:someone/votes:train_prefs"
+    )

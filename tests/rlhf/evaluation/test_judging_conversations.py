@@ -1,5 +1,6 @@
 """Conversations are scored and judged as what they are: by the template, with their rows' data."""
 
+import contextlib
 import json
 
 import pytest
@@ -100,3 +101,28 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys,
     file.write_text('{"messages": []}\n')
     assert main(["rlhf", "score", str(folder), "--texts", str(file)]) == 2
     assert "line 1: messages: the conversation has no messages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.jsonl"])
+def test_who_stops_scoring_keeps_what_was_scored(folder, tmp_path, monkeypatch, name):
+    file, out = tmp_path / "rows.txt", tmp_path / name
+    file.write_text("the cat sat\na dog\nthe cat\ncat\nsat\n")
+    words = ["rlhf", "score", str(folder), "--texts", str(file)]
+    assert main([*words, "--json", str(tmp_path / "whole.json")]) == 0
+    whole, raw, blocks = json.loads((tmp_path / "whole.json").read_text()), RewardModel.raw, []
+
+    def interrupted(self, texts, sizes=None):
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        blocks.append(list(texts))
+        return raw(self, texts, sizes)
+
+    monkeypatch.setattr("playout.rlhf.commands.use.score.BLOCK", 2)
+    monkeypatch.setattr(RewardModel, "raw", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        main([*words, "--json", str(out)])
+    text = out.read_text()
+    kept = json.loads(text) if name == "out.json" else [*map(json.loads, text.splitlines())]
+    assert [row["text"] for row in kept] == ["the cat sat", "a dog", "the cat", "cat"]
+    scores = [row["score"] for row in whole[:4]]
+    assert [row["score"] for row in kept] == pytest.approx(scores, abs=1e-4)

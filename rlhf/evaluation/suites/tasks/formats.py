@@ -173,7 +173,7 @@ def _score(value: object, where: str) -> float:
 
 
 def read_suite(source: str | Path) -> Suite:
-    """Rows of a file, a folder or `hub:NAME[:split]`, of whatever kind their fields show.
+    """Rows of a file, a folder or `hub:NAME[@CONFIG][:split]`, of whatever kind their fields show.
 
     `question, choices, answer` (MMLU; the answer a number or a letter); `question` with `choices`
     of texts and labels and `answerKey` (ARC); `ctx, endings, label` (HellaSwag); `goal, sol1, sol2,
