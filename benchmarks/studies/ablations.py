@@ -35,7 +35,6 @@ from playout.benchmarks.studies.cases import (
 )
 from playout.benchmarks.studies.page import Page, compared, with_half
 from playout.benchmarks.studies.training import transformers
-from playout.benchmarks.tools.measuring import write_result
 from playout.errors import DivergedError
 
 REMEDIES = {
@@ -387,7 +386,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     found = add_pictures(page, folder, pictures, name, over) | add_text(page, folder, text, over)
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("studies/training/ablations", found, settings={"seeds": list(seeds)})
+        print(f"wrote {page.publish(folder, 'ablations', found, seeds=list(seeds))}")
     return 0
 
 

@@ -37,13 +37,13 @@ from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.cases import beside, kept_run
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.smaller_language import (
+    claim_of_experts,
     language_rows,
     models_of_seed,
     packed_bytes,
     setting,
 )
 from playout.benchmarks.tools.charts import number_points, plain_log_ticks
-from playout.benchmarks.tools.measuring import write_result
 from torch import nn
 
 GAMES = {False: "connect_four", True: "connect_four(width=5,height=4)"}
@@ -52,6 +52,7 @@ COUNTS = {False: 40_000, True: 1500}
 """Positions."""
 CALIBRATED = 512
 """Positions that int8 chooses its scales by."""
+COMMAND = "python -m playout.benchmarks.studies.compression --seeds 0 1 2"
 HELD = " weights"
 """Behind the number of bits in which weights are held, while products are of float32."""
 RUNTIME = "ONNX Runtime "
@@ -347,18 +348,45 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "seed by seed; every model but the quantised and pruned ones learned for the same steps",
     )
     dense, mixture = language[0], next(row for row in language if row["kind"] == "experts")
-    page.text(
+    page.findings([
         f"At the same multiplications a token the dense model needs {dense['bits a byte']:.3f} "
         f"bits a byte and the one with experts {mixture['bits a byte']:.3f}: "
         f"{more_of(mixture['more bits'])}, in "
         f"{mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} times the time and "
         f"{mixture['kB'] / dense['kB']:.1f} times the memory."
-    )
+    ])  # fmt: skip
     print(f"wrote {page.write(folder)}")
     if not quick:
-        found = {"rows": rows, "language": language}
-        write_result("studies/training/compression", found, settings={"seeds": list(seeds)})
+        claims = [*claims_of(rows), claim_of_experts(mixture, COMMAND)]
+        found = {"rows": rows, "language": language, "claims": claims}
+        print(f"wrote {page.publish(folder, 'compression', found, seeds=list(seeds))}")
     return 0
+
+
+def claims_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What int8 and a student cost and gain, as tools/report.py reads it."""
+    teacher = {row["type"]: row for row in rows if row["network"] == rows[0]["network"]}
+    usual = teacher.get("bfloat16", teacher["float32"])
+    student = next(row for row in rows if row["network"].endswith("distilled"))
+
+    def claim(text: str, ours: float, unit: str, **more: Any) -> dict[str, Any]:
+        return {"claim": text, "ours": ours, "unit": unit, "command": COMMAND, **more}
+
+    def lost(row: dict[str, Any], limit: float) -> dict[str, Any]:
+        points = 100 * (teacher["float32"]["moves kept"] - row["moves kept"])
+        text = f"moves lost: {row['network']}, {row['type']}"
+        return claim(text, points, "points", target=limit, better="lower")
+
+    speed = "evaluations/s"
+    return [
+        claim(
+            f"board network in int8 beside {usual['type']}, one thread", teacher["int8"][speed],
+            speed, peer=usual[speed], peer_name=f"the same network in {usual['type']}",
+            ratio=teacher["int8"][speed] / usual[speed], target=1.3,
+        ),
+        lost(teacher["int8"], 0.5),
+        lost(student, 1.0),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
-"""The page of a study: what was asked, a table, pictures, and what they say, as one HTML file."""
+"""The page of a study: what was asked, a table, pictures, and what they say, as one HTML file.
+
+The page of a full form lies with the results, in a folder of its name with the pictures; what it
+says stands in docs/measured.md as well.
+"""
 
 from __future__ import annotations
 
 import html
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from playout.benchmarks.tools.measuring import STUDIES, write_result
 
 STYLE = """\
 body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -30,6 +37,8 @@ class Page:
     question: str
     quick: bool = False
     parts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
 
     def text(self, words: str) -> None:
         """A paragraph."""
@@ -37,6 +46,7 @@ class Page:
 
     def findings(self, sentences: Sequence[str]) -> None:
         """What a table says, a sentence a finding."""
+        self.said += sentences
         items = "".join(f"<li>{html.escape(one)}</li>" for one in sentences)
         self.parts.append(f"<ul>{items}</ul>")
 
@@ -54,6 +64,7 @@ class Page:
 
     def picture(self, name: str, words: str) -> None:
         """A picture that lies beside the page."""
+        self.pictures.append(name)
         shown_words = html.escape(words)
         self.parts.append(f'<p><img src="{html.escape(name)}" alt="{shown_words}"></p>')
         self.parts.append(f"<p>{shown_words}</p>")
@@ -70,6 +81,25 @@ class Page:
             encoding="utf-8",
         )
         return path
+
+    def publish(self, folder: Path, name: str, found: Mapping[str, Any], **settings: Any) -> Path:
+        """Leaves a written page with the results, under results/studies/training.
+
+        Args:
+            folder: Where the page was written.
+            name: Of the study.
+            found: What was measured, with "claims" as tools/report.py reads them.
+            **settings: What was run.
+
+        Returns:
+            The file of numbers; the page lies in a folder beside it.
+        """
+        kept = STUDIES / "training" / name
+        kept.mkdir(parents=True, exist_ok=True)
+        for one in ("index.html", *self.pictures):
+            shutil.copyfile(folder / one, kept / one)
+        payload = {**found, "findings": self.said}
+        return write_result(f"studies/training/{name}", payload, settings=settings)
 
 
 def shown(value: Any) -> str:

@@ -40,7 +40,6 @@ from playout.benchmarks.studies.training.trunks import (
     part,
     suiting,
 )
-from playout.benchmarks.tools.measuring import write_result
 
 # Evaluations by matches are left out: strength is measured on snapshots.
 _UNRATED = {"eval_every": 1_000_000, "eval_episodes": 2}
@@ -318,7 +317,7 @@ def main(
     ]
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("studies/training/paradigms", found, settings={"seeds": list(seeds)})
+        print(f"wrote {page.publish(folder, 'paradigms', found, seeds=list(seeds))}")
     return 0
 
 

@@ -26,7 +26,6 @@ from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.training import solved_boards
 from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
-from playout.benchmarks.tools.measuring import write_result
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -37,6 +36,7 @@ from playout.rlhf.supervised.pretrain import PretrainTrainer as TextTrainer
 Floats = npt.NDArray[np.float64]
 Rows = list[dict[str, Any]]
 
+COMMAND = "python -m playout.benchmarks.studies.scaling"
 SQUARES = "Squares are the largest runs, lines laws that have not seen them."
 
 FLOORED = 5
@@ -345,18 +345,37 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         found["language law"] = {key: value for key, value in law.items() if key != "law"}
     surface = predict_largest(language)
     found["language surface"] = surface
-    page.text(
+    page.findings([
         f"Parameters and tokens together: the exponents are {surface['alpha']:.2f} and "
         f"{surface['beta']:.2f}. The dearest run, which was left out, should need "
         f"{surface['predicted']:.3f} bits a byte (leaving out any other: "
         f"{surface['range'][0]:.3f} to {surface['range'][1]:.3f}); measured were "
         f"{surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
-    )
+    ])  # fmt: skip
     found |= add_boards(page, folder, boards)
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("studies/training/scaling", found)
+        print(f"wrote {page.publish(folder, 'scaling', found | {'claims': claims_of(found)})}")
     return 0
+
+
+def claims_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How far predictions of held-out larger runs are off, as tools/report.py reads them."""
+    laws = {"language, by parameters and text": found["language surface"]}
+    if "language law" in found:
+        laws["language, by operations"] = found["language law"]
+    laws |= {f"Connect Four {name}": law for name, law in found["board laws"].items()}
+    return [
+        {
+            "claim": f"loss of the largest run, predicted without it: {name}",
+            "ours": 100 * law["off by"],
+            "unit": "%",
+            "command": COMMAND,
+            "note": f"predicted {law['predicted']:.3f}, measured {law['measured']:.3f}",
+            **({"target": 2, "better": "lower"} if name.endswith("text") else {}),
+        }
+        for name, law in laws.items()
+    ]
 
 
 def _words(law: dict[str, Any], what: str = "Loss") -> str:

@@ -277,3 +277,17 @@ def language_rows(models: Sequence[Sequence[Made]]) -> list[dict[str, Any]]:
         }
         rows.append({**found[0], **means, "more bits": (min(more), max(more))})
     return rows
+
+
+def claim_of_experts(mixture: dict[str, Any], command: str) -> dict[str, Any]:
+    """What a language model with experts needs beside a dense one of equal multiplications."""
+    low, high = mixture["more bits"]
+    return {
+        "claim": "language model with experts beside a dense one at equal multiplications a token",
+        "ours": {"median": (low + high) / 2, "min": low, "max": high},
+        "unit": "bits a byte more",
+        "target": 0,
+        "better": "lower",
+        "command": command,
+        "note": "least and most of the seeds, and their middle",
+    }

@@ -137,8 +137,8 @@ def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[
             continue
         payload = record.get("results")
         claims = payload.get("claims") if isinstance(payload, dict) else None
-        claims = claims or record.get("claims")
-        if not claims:
+        claims = claims or record.get("claims") or []
+        if not claims and not findings_of(record):
             continue
         for claim in claims:
             unknown = sorted(set(claim) - set(KEYS))
@@ -148,6 +148,12 @@ def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[
                 )
         found.append((path.relative_to(folder).with_suffix("").as_posix(), record, claims))
     return found
+
+
+def findings_of(record: dict[str, Any]) -> list[str]:
+    """What a study says in words."""
+    payload = record.get("results")
+    return list(payload.get("findings", ())) if isinstance(payload, dict) else []
 
 
 def verdict(claim: dict[str, Any]) -> str:
@@ -234,9 +240,14 @@ def report(folder: Path = RESULTS) -> str:
         picture = []
         if (folder / f"{name}.png").is_file():
             picture = ["", f"![{title}](../benchmarks/results/{name}.png)"]
+        words = [f"- {one}" for one in findings_of(record)]
+        if (folder / name / "index.html").is_file():
+            page = f"../benchmarks/results/{name}/index.html"
+            words = [f"The [page]({page}) has the tables and pictures. It says:", "", *words]
         crossed = [claim for claim in claims if "row" in claim]
         plain = [claim for claim in claims if "row" not in claim]
         tables = [made(some) for made, some in ((grid, crossed), (table, plain)) if some]
+        tables += [words] if words else []
         parts.append("\n".join([*lines, "\n\n".join(map("\n".join, tables)), *picture]))
     return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
 
