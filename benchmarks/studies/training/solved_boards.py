@@ -16,6 +16,7 @@ from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.training.trunks import all_held_out
 from playout.envs.core.state_batch import StateBatch
 from torch import nn
 
@@ -66,7 +67,7 @@ def board_run(quick: bool, board: Board, size: str, seed: int) -> dict[str, Any]
     try:
         while not trainer.finished:
             trainer.update()
-        found = trainer.evaluate()
+        found = all_held_out(trainer)
     finally:
         trainer.close()
     return {
@@ -75,7 +76,7 @@ def board_run(quick: bool, board: Board, size: str, seed: int) -> dict[str, Any]
         "parameters": sum(p.numel() for p in trunk.parameters()),
         "operations": operations(trunk, board[0] * board[1]) * steps * BATCH,
         # Laws are fitted to logarithms: where no move was lost, half of one counts.
-        LOST: max(1 - found["eval/moves_kept"], 0.5 / len(data.test)),
+        LOST: max(1 - found["moves_kept"], 0.5 / len(data.test)),
         "random moves lose": lost_by_chance(data.test),
-        "held-out loss": found["eval/loss"],
+        "held-out loss": found["loss"],
     }

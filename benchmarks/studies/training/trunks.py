@@ -75,10 +75,16 @@ def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, f
         while not trainer.finished:
             trainer.update()
         minutes = (time.monotonic() - begun) / 60
-        right = trainer.evaluate()["eval/accuracy"] if objective == "supervised" else None
+        right = all_held_out(trainer)["accuracy"] if objective == "supervised" else None
     finally:
         trainer.close()
     return trunk, minutes, right
+
+
+def all_held_out(trainer: PretrainTrainer) -> dict[str, float]:
+    """The measures of an objective over everything held out; evaluations of a run take a part."""
+    test = trainer.data.test
+    return trainer.measure(test, trainer.measurable(test))
 
 
 def fresh_trunk(data: Split, form: Form, seed: int) -> Trunk:
@@ -185,7 +191,7 @@ def learned_by_reward(folder: Path, learner: str, form: Form, seed: int) -> dict
     trunk = Trunk(net, data.train.shape, "resnet")
     trainer = PretrainTrainer(trunk, data, PretrainConfig(), steps=1)  # for its evaluation alone
     try:
-        right = trainer.evaluate()["eval/accuracy"]
+        right = all_held_out(trainer)["accuracy"]
     finally:
         trainer.close()
     row = row_of(f"{learner}, by play", trunk, data, minutes, 0) | {RIGHT: right}
