@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import multiprocessing.context
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -105,15 +107,34 @@ def _move_aside(found: RunDir, why: str) -> None:
     print(f"{path} {why}: moved to {aside.name}, begun anew", flush=True)
 
 
-def _one_thread() -> None:
+def _on_a_core(which: multiprocessing.SimpleQueue[int]) -> None:
+    """This process computes on one core alone, whatever threads it starts, and with one of torch's.
+
+    Where the system cannot bind processes they share all cores.
+    """
     torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {which.get()})
+
+
+def _cores_for(jobs: int, context: multiprocessing.context.ForkContext) -> Any:
+    """A queue with a core for each of some processes, the last ones first: others like the first.
+
+    More processes than cores share them in turn.
+    """
+    which, own = context.SimpleQueue(), [0]
+    if hasattr(os, "sched_getaffinity"):
+        own = sorted(os.sched_getaffinity(0), reverse=True)
+    for number in range(jobs):
+        which.put(own[number % len(own)])
+    return which
 
 
 @contextmanager
 def beside(
     function: Callable[..., T], cases: Sequence[tuple[Any, ...]], *, spare: int = 1
 ) -> Iterator[list[Future[T]]]:
-    """Inside, other processes of one thread each see to cases; whoever asks for results waits.
+    """Inside, other processes on a core each see to cases; whoever asks for results waits.
 
     They begin with what this process has read until now, which should compute with torch only
     later: its threads do not come along.
@@ -125,7 +146,10 @@ def beside(
     """
     jobs = max(1, min(len(cases), cores() - spare))
     forked = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, mp_context=forked, initializer=_one_thread) as pool:
+    which = _cores_for(jobs, forked)
+    with ProcessPoolExecutor(
+        jobs, mp_context=forked, initializer=_on_a_core, initargs=(which,)
+    ) as pool:
         try:
             yield [pool.submit(function, *case) for case in cases]
         except BaseException:
@@ -136,7 +160,7 @@ def beside(
 def side_by_side(
     function: Callable[..., T], cases: Sequence[tuple[Any, ...]], *, kept: Path | None = None
 ) -> list[T]:
-    """What a function makes of each case, in their order, with a process of one thread a core.
+    """What a function makes of each case, in their order, with a process a core.
 
     Args:
         function: Of a module: other processes find it by its name.

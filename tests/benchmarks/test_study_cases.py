@@ -1,6 +1,7 @@
 """Runs that a study keeps or makes anew, cases side by side, and numbers on a chart."""
 
 import os
+import time
 
 import numpy as np
 import playout
@@ -85,6 +86,21 @@ def squared(number):
     if number < 0:
         raise ValueError("negative")
     return number * number, os.getpid()
+
+
+def own_cores(number):
+    time.sleep(0.3)  # so that one process does not take every case
+    return os.getpid(), sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cannot bind processes")
+def test_every_process_has_a_core_of_its_own():
+    before = os.sched_getaffinity(0)
+    found = dict(side_by_side(own_cores, [(n,) for n in range(6)]))
+    taken = [core for cores in found.values() for core in cores]
+    assert all(len(cores) == 1 for cores in found.values()) and before.issuperset(taken)
+    assert len(found) == min(6, len(before)) == len(set(taken))
+    assert os.sched_getaffinity(0) == before
 
 
 def test_cases_come_back_in_order_from_other_processes():

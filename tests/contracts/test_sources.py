@@ -97,7 +97,7 @@ def test_no_source_reads_objects_or_runs_text():
 
 def test_cores_are_counted_in_one_place_as_the_system_lets_this_process_use_them():
     # A container may have one core of sixty-four; what pins processes to cores names them.
-    pinning = {"benchmarks/search.py", "benchmarks/studies/ranks.py"}
+    pinning = {"benchmarks/search.py", "benchmarks/studies/cases.py", "benchmarks/studies/ranks.py"}
     pinning |= {"benchmarks/tools/peers/data_parallel.py"}
     found = [
         shown(path)
