@@ -85,13 +85,13 @@ class Form:
     game: str
     length: dict[str, Any] = field(default_factory=dict)
     simulations: int = 64
-    games: int = 100
+    games: int = 60
 
 
 # Whatever follows from how many positions an update has is said, since options change that.
 FULL = Form(
     "go(size=7)",
-    {"updates": 200, "evaluations": 16384, "steps": 32, "batch_size": 256, "num_trees": 128,
+    {"updates": 36, "evaluations": 16384, "steps": 32, "batch_size": 256, "num_trees": 128,
      "learning_rate": 0.02, "warmup_positions": 1024, "size": "small"},
 )  # fmt: skip
 QUICK = Form(

@@ -2,6 +2,8 @@
 
 import threading
 
+import os
+
 import numpy as np
 import playout
 import pytest
@@ -21,6 +23,7 @@ OPENINGS = {
     4: "...W/..W./.W../W...",
     5: "....W/.WWWW/.WWW./WWWW./W....",
 }
+LARGE = {6: ".....W/.WWWWW/WWWWWW/WWWWWW/WWWWW./W....."}  # minutes
 
 
 def openings(game, outcomes):
@@ -37,12 +40,12 @@ def positions(game, count, least, most, seed=0):
     return states[np.flatnonzero(~states.is_terminal())]
 
 
-@pytest.mark.parametrize("size", OPENINGS)
+@pytest.mark.parametrize("size", OPENINGS | (LARGE if os.environ.get("PLAYOUT_LONG") else {}))
 def test_openings_are_the_known_ones(size):
     game = playout.game(f"hex(size={size})")
-    solver = Solver(game)
+    solver = Solver(game, table_mb=256 if size in LARGE else 64)
     outcomes = solver.outcomes(game.batch(1))[0]
-    assert openings(game, outcomes) == OPENINGS[size]
+    assert openings(game, outcomes) == (OPENINGS | LARGE)[size]
     assert (solver.nodes > 0 or size == 2) and not solver.counts_plies
     assert solver.solve(game.initial_state()) == 1
 
