@@ -1,8 +1,7 @@
 """The Hex solver against alpha-beta, which knows only the rules, and the known winning openings."""
 
-import threading
-
 import os
+import threading
 
 import numpy as np
 import playout
