@@ -8,6 +8,8 @@ out: the objective of pretraining on what it has held out (run.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os.path import samefile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -84,12 +86,20 @@ def _data(
         name = game_text(learned) or str(learned)
     if options.count is not None and not (name and are_made(name)):
         raise ConfigError("--count does nothing but with positions of a game: leave it out")
-    if not name:
-        return str(run.config["data"]), data_of(run)
+    if not name or _is_its_own(name, options.count, run):
+        return str(run.config["data"]), data_of(run)  # so that nothing it learned from is held out
     trust_typed(options.data)
     _, height, width = trunk.shape
     size = height if height == width and takes_size(name) else 0
     return name, load(name, count=options.count or COUNT, image_size=size, seed=options.seed)
+
+
+def _is_its_own(name: str, count: int | None, run: RunDir) -> bool:
+    """Whether a name means the data that a run has learned from, however it was divided there."""
+    if run.kind != "pretrain-trunk" or count not in (None, run.config["count"]):
+        return False
+    own = str(run.config["data"])
+    return name == own or (Path(name).exists() and Path(own).exists() and samefile(name, own))
 
 
 def _print_rows(found: Mapping[str, Any]) -> None:

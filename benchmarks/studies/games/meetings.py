@@ -2,8 +2,9 @@
 
 An entrant is a run, a snapshot of a network, or a player by its text. Every pair plays the same
 openings, each with both colours; pairs go side by side, a process a core, and a pair that was
-played before (by the same networks) is not played again. Left out: training, and the model of
-ratings (agents/rating).
+played before (by the same networks) is not played again. Networks see each position through one
+symmetry of the board: the mean of eight takes eight times as long. Left out: training, and the
+model of ratings (agents/rating).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import playout
 import torch
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.player import AlphaZeroPlayer
+from playout.agents.alphazero.proofs import Symmetry
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.load import load_player, make_player
@@ -35,6 +37,7 @@ from safetensors import safe_open
 
 SEED = 0  # of openings: the same for every pair
 SNAPSHOT = ".safetensors"
+SEEN: Symmetry = "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,9 @@ class Entrant:
         """What tells it from another of its name: a result is kept for it."""
         path = Path(self.source)
         if path.suffix == SNAPSHOT:
-            return f"{hashlib.sha256(path.read_bytes()).hexdigest()}:{self.simulations}"
+            return f"{hashlib.sha256(path.read_bytes()).hexdigest()}:{self.simulations}:{SEEN}"
         if RunDir.is_run(path):
-            return f"{RunDir.open(path).id}:{self.simulations}"
+            return f"{RunDir.open(path).id}:{self.simulations}:{SEEN}"
         return self.source
 
     def player(self, game: str) -> Player:
@@ -67,9 +70,12 @@ class Entrant:
         if path.suffix == SNAPSHOT:
             known = playout.game(game)
             net = NetworkEvaluator(read_network(path))
-            player = AlphaZeroPlayer(known, net, simulations=self.simulations, proofs=False)
+            player = AlphaZeroPlayer(
+                known, net, simulations=self.simulations, proofs=False, symmetry=SEEN
+            )
         elif RunDir.is_run(path):
             player = load_player(path, which="latest", simulations=self.simulations, game=game)
+            player = player.with_words({"symmetry": SEEN})
         else:
             player = make_player(self.source, game, seed=SEED)
         player.name = self.name

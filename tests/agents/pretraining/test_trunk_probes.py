@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.encoders import Impala
+from playout.agents.pretraining import evaluation
 from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
@@ -26,6 +27,7 @@ from playout.agents.pretraining.probes import (
 )
 from playout.agents.pretraining.trunk import begin_from, learned_trunk, new_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions
 from playout.cli import main
 from playout.errors import ConfigError
 
@@ -234,3 +236,38 @@ def test_a_probe_of_an_environment_needs_labelled_data(seen, capsys, monkeypatch
 def test_what_only_a_probe_reads_is_refused_without_one(given, seen):
     with pytest.raises(ConfigError, match=f"--{next(iter(given))} .* add --probe linear"):
         playout.evaluate(seen.path, **given)
+
+
+@pytest.mark.parametrize("named", ["", "game", "copied"])
+def test_a_run_is_read_on_what_it_held_out_itself_however_its_data_are_named(tmp_path, named):
+    """A split by another seed would hold out what the run has learned from."""
+    run = playout.pretrain_trunk(
+        GAME, objective="masked", run=tmp_path / "run", epochs=1, count=400, data_seed=5, threads=1
+    )
+    own = evaluation.data_of(run)
+    more = {"": {}, "game": {"data": GAME, "seed": 1},
+            "copied": {"data": GAME, "seed": 1, "count": 300}}[named]  # fmt: skip
+    options = EvalOptions(probe="linear", **more)
+    name, split = evaluation._data(run, options, trunk_of(run), None)
+    assert name == GAME
+    same = np.array_equal(split.test.states, own.test.states)
+    assert same == (named != "copied")
+
+
+def test_a_folder_that_is_named_by_another_way_is_still_the_run_s_own(tmp_path, monkeypatch):
+    from PIL import Image
+
+    pixels, labels = bars(60)
+    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        folder = tmp_path / "pictures" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    run = playout.pretrain_trunk(
+        str(tmp_path / "pictures"), run=tmp_path / "run", epochs=1, data_seed=5, threads=1
+    )
+    monkeypatch.chdir(tmp_path)
+    _, split = evaluation._data(
+        run, EvalOptions(probe="linear", data="pictures"), trunk_of(run), None
+    )
+    own = evaluation.data_of(run)
+    assert np.array_equal(split.test.pixels, own.test.pixels)
