@@ -107,9 +107,11 @@ def responses_of(
     ids, starts, ends = out.sequences(tokenizer.pad_id)
     places = torch.arange(1, ids.shape[1])
     valid = (places >= starts[:, None]) & (places < ends[:, None])
-    responses = tokenizer.decode_batch(
-        [out.response(row) for row in range(len(prompts))], continues=True
-    )
+    # What follows a plain text goes on from it; an answer to a conversation begins.
+    responses = [
+        tokenizer.decode(out.response(row), continues=isinstance(prompt, str))
+        for row, prompt in enumerate(prompts)
+    ]
     if stops is not None:
         responses = [stops.cut(response) for response in responses]
     return Responses(list(prompts), responses, out, ids[:, :-1], ids[:, 1:], valid)

@@ -96,8 +96,8 @@ def test_log_probabilities_of_generation_are_those_of_the_policy():
     class Text:
         pad_id = 0
 
-        def decode_batch(self, many, *, continues=False):
-            return ["" for _ in many]
+        def decode(self, ids, *, continues=False):
+            return ""
 
     out = generate(
         policy.model,
