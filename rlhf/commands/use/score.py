@@ -157,9 +157,12 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
     from dataclasses import replace
 
     from playout.agents.runs.devices import resolve_device
+    from playout.errors import ConfigError
     from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.supervised.classifier import Classifier
 
+    if command.weights != "float32":
+        raise ConfigError("--weights is for reward models; a classifier is held in float32")
     device = resolve_device(command.device)
     classifier = Classifier.load(command.run, device=device, dtype=command.dtype)
     context = classifier.model.config.max_position_embeddings
