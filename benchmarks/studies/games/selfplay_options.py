@@ -85,7 +85,7 @@ class Form:
     game: str
     length: dict[str, Any] = field(default_factory=dict)
     simulations: int = 64
-    games: int = 60
+    games: int = 30
 
 
 # Whatever follows from how many positions an update has is said, since options change that.
