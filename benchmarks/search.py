@@ -291,6 +291,23 @@ def scaling_part(repeats: int, scale: float) -> dict[str, Any]:
     return found
 
 
+def scaling_claims(scaling: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two threads beside one, as tools/report.py reads it."""
+    return [
+        {
+            "claim": f"{what}: two threads beside one",
+            "ours": found["two"],
+            "peer": found["one"],
+            "peer_name": "one thread of playout",
+            "ratio": found["ratio"],
+            "target": 1.6 if what.endswith(" 2 trees") else 1.8,
+            "unit": "simulations/s",
+            "command": COMMAND,
+        }
+        for what, found in scaling.items()
+    ]
+
+
 def memory() -> dict[str, int]:
     """Peak memory of this process after 256 trees x 800 simulations of Go 19x19."""
     game, trees = playout.game("go(size=19)"), 256
@@ -330,7 +347,11 @@ def main() -> int:
     games, of_games = games_part(repeats, scale)
     trees, of_trees = tree_part(arguments.lightzero, repeats, scale)
     larger, of_larger = larger_trees_part(repeats)
-    claims += of_games + of_trees + of_larger
+    claims += of_games + of_trees + of_larger + scaling_claims(scaling)
+    claims.append({
+        "claim": "peak memory, 256 trees x 800 simulations of Go 19x19", "unit": "GiB",
+        "ours": held["peak_bytes"] / 2**30, "target": 2, "better": "lower", "command": COMMAND,
+    })  # fmt: skip
     for subject, rates in (rollouts | games | trees | larger).items():
         for name, rate in rates.items():
             print(f"{subject:>16} {name:<18} {rate}")

@@ -7,7 +7,7 @@ from copy import copy
 
 import numpy as np
 import pytest
-from playout.benchmarks.tools import measuring
+from playout.benchmarks.tools import measuring, report
 
 
 def test_candidates_run_turn_about_and_ratios_are_by_round():
@@ -91,3 +91,14 @@ def test_the_version_of_lightzero_is_that_of_its_own_interpreter(tmp_path, monke
     (there / "METADATA").write_text("Metadata-Version: 2.1\nName: LightZero\nVersion: 7.8.9\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert search.lightzero_version(sys.executable) == "7.8.9"
+
+
+def test_two_threads_are_to_be_as_much_faster_as_there_are_trees():
+    search = importlib.import_module("playout.benchmarks.search")
+    rates = {"one": measuring.Rate.of([10.0]), "two": measuring.Rate.of([17.0])}
+    scaling = {
+        f"gumbel 32, {n} trees": rates | {"ratio": measuring.Rate.of([1.7])} for n in (64, 2)
+    }
+    many, few = measuring.plain(search.scaling_claims(scaling))
+    assert (many["target"], report.verdict(many)) == (1.8, "**no**")
+    assert (few["target"], report.verdict(few)) == (1.6, "yes")
