@@ -1,5 +1,6 @@
 """Studies of games: settings with and without an option, matches that are kept, and their Elo."""
 
+import itertools
 import json
 import math
 import statistics
@@ -108,6 +109,18 @@ def test_a_difference_has_the_interval_of_games_or_of_seeds_whichever_is_wider()
     assert elo["a0"] - elo["a1"] == pytest.approx(400, abs=8)
     spread = math.sqrt(((elo["a0"] - elo["a1"]) ** 2 + (elo["b0"] - elo["b1"]) ** 2) / 4)
     assert high - mean == pytest.approx(12.706 * spread, rel=0.05)
+
+
+def test_seeds_that_are_strong_on_both_sides_do_not_widen_the_interval():
+    strength = {"a0": 500, "b0": 480, "a1": 0, "b1": -20, "a2": -400, "b2": -430}
+    results = []
+    for one, other in itertools.permutations(strength, 2):
+        share = 1 / (1 + 10 ** ((strength[other] - strength[one]) / 400))
+        results.append(Result(one, other, round(1e6 * share), 0, round(1e6 * (1 - share))))
+    mean, low, high = difference(rate(results), ["a0", "a1", "a2"], ["b0", "b1", "b2"])
+    apart = statistics.stdev([20, 20, 30]) / math.sqrt(3)
+    assert mean == pytest.approx(70 / 3, abs=0.5)
+    assert high - mean == pytest.approx(mean - low) == pytest.approx(4.303 * apart, rel=0.1)
 
 
 def test_pairs_that_have_met_are_not_played_again(tmp_path, monkeypatch, capsys, in_this_process):

@@ -164,8 +164,9 @@ def difference(
 ) -> tuple[float, float, float]:
     """How much stronger some players are than others on average, in Elo, with its 95 % interval.
 
-    The interval is that of the games, or, where seeds differ by more than games explain, of the
-    seeds by Welch's t.
+    Both are of the same seeds, in one order: runs of a seed begin with the same weights and are
+    strong or weak together. The interval is that of the games, or, where seeds differ by more than
+    games explain, Student's of the differences seed by seed.
     """
     elo = {rating.name: rating.elo for rating in ratings.players}
     mine, theirs = ([elo[name] for name in names] for names in (some, others))
@@ -174,12 +175,10 @@ def difference(
         for name in names:
             weights[ratings.names.index(name)] += sign / len(names)
     half = 1.959964 * math.sqrt(max(float(weights @ ratings.covariance @ weights), 0.0))
-    parts = [(np.var(one, ddof=1) / len(one), len(one)) for one in (mine, theirs) if len(one) > 1]
-    spread = sum(part for part, _ in parts)
-    if spread > 0:
+    if len(mine) > 1:
         from scipy import stats
 
-        freedom = spread**2 / sum(part**2 / (count - 1) for part, count in parts)
-        half = max(half, float(stats.t.ppf(0.975, freedom)) * math.sqrt(spread))
+        apart = np.std(np.subtract(mine, theirs), ddof=1) / math.sqrt(len(mine))
+        half = max(half, float(stats.t.ppf(0.975, len(mine) - 1) * apart))
     mean = float(np.mean(mine) - np.mean(theirs))
     return mean, mean - half, mean + half
