@@ -102,3 +102,7 @@ def test_two_threads_are_to_be_as_much_faster_as_there_are_trees():
     many, few = measuring.plain(search.scaling_claims(scaling))
     assert (many["target"], report.verdict(many)) == (1.8, "**no**")
     assert (few["target"], report.verdict(few)) == (1.6, "yes")
+    before = {"claims": [{"claim": "something else"}, {**few, "target": 9}], "memory": 5}
+    now = search.with_scaling(before, scaling)
+    assert [claim.get("target") for claim in now["claims"]] == [None, 1.8, 1.6]
+    assert now["memory"] == 5 and now["scaling"] is scaling
