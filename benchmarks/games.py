@@ -257,18 +257,26 @@ def claims_of(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measures, prints, and writes benchmarks/results/games.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="*", metavar="GAME", help="such as othello; all if none")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="GAME",
+        help="such as othello; no result file then",
+    )
     parser.add_argument("--quick", action="store_true", help="shorter runs, no result file")
     arguments = parser.parse_args()
     scale, repeats = (0.05, 3) if arguments.quick else (1, 7)
     started = time.perf_counter()
+    known = {case.name.partition("(")[0] for case in CASES}
+    if unknown := sorted(set(arguments.names) - known):
+        parser.error(f"there is no case {unknown[0]}; there are {', '.join(sorted(known))}")
     results = {
         case.title: measured(case, scale, repeats)
         for case in CASES
         if not arguments.names or case.name.partition("(")[0] in arguments.names
     }
     print(f"{time.perf_counter() - started:.0f} s")
-    if not arguments.quick:
+    if not arguments.quick and not arguments.names:
         settings = {"threads": 1, "boards": BOARDS, "repeats": repeats}
         payload = {**results, "claims": claims_of(results)}
         print(write_result("games", payload, settings=settings))

@@ -97,6 +97,7 @@ def games_beside(
         print(f"{package} is not installed here: nothing is played beside it")
     pairs = [pair for pair in pairs if pair[1] not in missing]
     found = side_by_side(check_games, [(*pair, num_games, seconds) for pair in pairs], kept=kept)
+    kept.unlink(missing_ok=True)  # the next time all is played again
     return {", ".join(pair): one for pair, one in zip(pairs, found, strict=True)}
 
 
@@ -166,7 +167,12 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
 def main() -> int:
     """Checks, measures, prints, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="*", metavar="GAME", help="such as othello; all if none")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="GAME",
+        help="such as othello; no result file then",
+    )
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
     parser.add_argument("--games", type=int, default=100_000, help="random games beside each other")
     parser.add_argument("--seconds", type=float, default=60, help="at most, of each such pair")
@@ -206,7 +212,7 @@ def main() -> int:
         results["perfect"] = solved
     for line in wrong:
         print(f"DIFFERS: {line}")
-    if not arguments.quick:
+    if not arguments.quick and not arguments.names:
         settings = {"nodes": nodes, "games": num_games, "seconds": arguments.seconds}
         results["claims"] = claims_of(results)
         print(write_result("rules", results, settings=settings))

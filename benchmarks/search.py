@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import playout
-from playout.benchmarks.tools.measuring import Rate, earlier_result, measure, peer, write_result
+from playout.benchmarks.tools.measuring import Rate, earlier_record, measure, peer, write_result
 from playout.cores import usable_cores
 from playout.mcts.search import Search, SearchConfig
 
@@ -348,8 +348,11 @@ def main() -> int:
     scaling = scaling_part(repeats, scale) if usable_cores() > 1 else {}
     if arguments.scaling:
         if scaling and not arguments.quick:
-            found = with_scaling(earlier_result("search"), scaling)
-            settings = {"scaling": "measured after all else", "repeats": repeats}
+            earlier = earlier_record("search")
+            if not earlier:
+                raise SystemExit("no other result of this machine to add to: leave --scaling out")
+            found = with_scaling(earlier["results"], scaling)
+            settings = {**earlier["settings"], "scaling": "measured after all else"}
             print(write_result("search", found, settings=settings))
         return 0
     alone = [sys.executable, "-m", "playout.benchmarks.search", "--memory"]

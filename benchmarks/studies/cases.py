@@ -118,9 +118,9 @@ def _on_a_core(which: multiprocessing.SimpleQueue[int]) -> None:
 
 
 def _cores_for(jobs: int, context: multiprocessing.context.ForkContext) -> Any:
-    """A queue with a core for each of some processes, the last ones first: others like the first.
+    """A queue with a core for each of some processes, beginning with the last core.
 
-    More processes than cores share them in turn.
+    Other programs tend to be on the first. More processes than cores share them in turn.
     """
     which, own = context.SimpleQueue(), [0]
     if hasattr(os, "sched_getaffinity"):

@@ -1,7 +1,7 @@
 """The page of a study: what was asked, a table, pictures, and what they say, as one HTML file.
 
-The page of a full form lies with the results, in a folder of its name with the pictures; what it
-says stands in docs/measured.md as well.
+What a study publishes of its full form lies with the results, in a folder of its name with the
+pictures; what it says stands in docs/measured.md as well.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Page:
             The file of numbers; the page lies in a folder beside it.
         """
         kept = STUDIES / "training" / name
-        kept.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
         for one in ("index.html", *self.pictures):
             shutil.copyfile(folder / one, kept / one)
         payload = {**found, "findings": self.said}

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.tools.measuring import write_result
 from playout.own_code import trust_modules
 from playout.rlhf.environments.load import code_of, load_environment, read_options
 from playout.rlhf.evaluation.statistics import paired_test, wilson
@@ -224,15 +223,11 @@ def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
             print(told(row), flush=True)
     page = Page("Sums by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
     page.table(rows, f"{setting.env}, {setting.options}")
-    for row in rows:
-        page.text(told(row))
+    page.findings([told(row) for row in rows])
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result(
-            "studies/training/reasoning",
-            {"rows": rows},
-            settings={**asdict(setting), "seeds": [*seeds]},
-        )
+        settings = {**asdict(setting), "seeds": [*seeds]}
+        print(f"wrote {page.publish(folder, 'reasoning', {'rows': rows}, **settings)}")
     return 0
 
 

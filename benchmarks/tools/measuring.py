@@ -187,9 +187,14 @@ def _short(argument: str) -> str:
 
 def earlier_result(name: str) -> dict[str, Any]:
     """The results that the last measurement of that name left, if it was on this machine; or {}."""
+    return dict(earlier_record(name).get("results", {}))
+
+
+def earlier_record(name: str) -> dict[str, Any]:
+    """The same with settings, versions and date."""
     path = RESULTS / f"{name}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return dict(record["results"]) if record.get("machine") == machine() else {}
+    return dict(record) if record.get("machine") == machine() else {}
 
 
 def write_result(

@@ -82,7 +82,7 @@ def read_prompt_tasks(
     `messages`; in a file of plain text, a line.
 
     Args:
-        source: A file, a folder, `hub:NAME`, or rows (or texts).
+        source: A file, a folder, `hub:NAME[@CONFIG][:split]`, or rows (or texts).
         check: Is given each prompt, and raises DataError for one that cannot be answered.
 
     Raises:

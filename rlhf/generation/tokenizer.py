@@ -178,10 +178,6 @@ class Tokenizer:
                 return text
         return str(self.inner.decode(shown))
 
-    def decode_batch(self, rows: Iterable[Sequence[int]], *, continues: bool = False) -> list[str]:
-        """The texts of many rows of ids."""
-        return [self.decode(row, continues=continues) for row in rows]
-
     def same_vocabulary(self, other: "Tokenizer") -> bool:
         """Whether ids stand for the same tokens in both, and texts end alike."""
         return self.end_id == other.end_id and self.inner.get_vocab() == other.inner.get_vocab()

@@ -75,7 +75,8 @@ class Entrant:
             )
         elif RunDir.is_run(path):
             player = load_player(path, which="latest", simulations=self.simulations, game=game)
-            player = player.with_words({"symmetry": SEEN})
+            if isinstance(player, AlphaZeroPlayer):
+                player = player.with_words({"symmetry": SEEN})
         else:
             player = make_player(self.source, game, seed=SEED)
         player.name = self.name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import playout
@@ -267,5 +268,6 @@ GAMES: dict[tuple[str, str], Callable[[str, random.Random], int]] = {
     ("backgammon", "pyspiel"): backgammon,
     ("backgammon", "gnubg_nn"): backgammon_of_gnu,
     ("game_2048", "pyspiel"): game_2048,
-    **{(name, "pyspiel"): cards for name in CARDS},
+    # What players know is compared over all games of a process.
+    **{(name, "pyspiel"): partial(cards, known={}) for name in CARDS},
 }

@@ -250,9 +250,9 @@ def play_beside(
     Args:
         name: A game of PAIRS.
         package: The peer's, which must be installed.
-        num_games: How many games ...
+        num_games: How many games at most.
         seed: The same seed gives the same games.
-        seconds: ... at most as many as begin in this time.
+        seconds: No game begins later than this.
 
     Returns:
         What was compared.

@@ -26,7 +26,7 @@ class KeptRows:
     Args:
         path: The file.
         total: Rows that there will be.
-        what: They are, in a line of progress for people.
+        what: What they are, as a line of progress names them: "texts scored".
     """
 
     def __init__(self, path: Path, total: int, what: str) -> None:

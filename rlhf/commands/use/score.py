@@ -81,8 +81,13 @@ def main(command: Command) -> int:
         return 0
     if command.max_length or command.truncate:
         raise ConfigError("--max-length and --truncate are for a model, not for a function")
-    scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
-    _tell(command, rows, readable, [[_Scored(score) for score in scores]])
+    if command.weights != "float32" and callable(reward) and not isinstance(reward, RewardModel):
+        raise ConfigError("--weights is for a model, not for a function")
+    given = zip(_blocks(readable), _blocks(texts), strict=True)
+    blocks = (
+        checked_rewards(reward, RewardInputs(shown, whole)).tolist() for shown, whole in given
+    )
+    _tell(command, rows, readable, ([_Scored(score) for score in block] for block in blocks))
     return 0
 
 

@@ -168,26 +168,33 @@ def test_a_strict_controller_plays_our_engine_beside_gnu_go_and_sgfmill_counts(o
     rules = ["--chinese-rules", "--positional-superko", "--capture-all-dead"]
     gnugo = Controller([program("gnugo"), "--mode", "gtp", "--level", "1", *rules])
     ours = Controller([sys.executable, "-m", "playout", "engine", "uct:20", "--game", "go(size=9)"])
+    try:
+        plays_a_whole_game(ours, gnugo, ours_is, boards.Board(9), common.move_from_vertex)
+    finally:
+        for one in (ours, gnugo):
+            one.process.kill()
+
+
+def plays_a_whole_game(ours, gnugo, ours_is, board, read_vertex):
+    """Until both have passed; the board says who has won, and both programs end as asked."""
     players = {ours_is: ours, "w" if ours_is == "b" else "b": gnugo}
     for one in (ours, gnugo):
         assert one.ask("protocol_version") == "2" and "genmove" in one.ask("list_commands").split()
         for line in ("boardsize 9", "clear_board", "komi 6.5"):
             assert one.ask(line) == ""
-    board, color, passes, moves = boards.Board(9), "b", 0, 0
+    color, passes, moves = "b", 0, 0
     while passes < 2 and moves < 160:
         mover, other = players[color], players["w" if color == "b" else "b"]
         vertex = mover.ask(f"genmove {color}").lower()
-        if vertex == "resign":
-            break
+        assert vertex != "resign"
         assert other.ask(f"play {color} {vertex}") == ""
         passes = passes + 1 if vertex == "pass" else 0
         if vertex != "pass":  # a point that is taken is refused by both
-            board.play(*common.move_from_vertex(vertex, 9), color)
+            board.play(*read_vertex(vertex, 9), color)
         moves, color = moves + 1, "w" if color == "b" else "b"
-    assert moves > 20
-    if passes == 2:
-        margin = board.area_score() - 6.5
-        winner, points = ours.ask("final_score").split("+")
-        assert winner == ("B" if margin > 0 else "W") and float(points) == abs(margin)
+    assert moves > 20 and passes == 2
+    margin = board.area_score() - 6.5
+    winner, points = ours.ask("final_score").split("+")
+    assert winner == ("B" if margin > 0 else "W") and float(points) == abs(margin)
     for one in (ours, gnugo):
         one.close()

@@ -238,7 +238,7 @@ def test_what_only_a_probe_reads_is_refused_without_one(given, seen):
         playout.evaluate(seen.path, **given)
 
 
-@pytest.mark.parametrize("named", ["", "game", "copied"])
+@pytest.mark.parametrize("named", ["", "game", "another count"])
 def test_a_run_is_read_on_what_it_held_out_itself_however_its_data_are_named(tmp_path, named):
     """A split by another seed would hold out what the run has learned from."""
     run = playout.pretrain_trunk(
@@ -246,12 +246,12 @@ def test_a_run_is_read_on_what_it_held_out_itself_however_its_data_are_named(tmp
     )
     own = evaluation.data_of(run)
     more = {"": {}, "game": {"data": GAME, "seed": 1},
-            "copied": {"data": GAME, "seed": 1, "count": 300}}[named]  # fmt: skip
+            "another count": {"data": GAME, "seed": 1, "count": 300}}[named]  # fmt: skip
     options = EvalOptions(probe="linear", **more)
     name, split = evaluation._data(run, options, trunk_of(run), None)
     assert name == GAME
     same = np.array_equal(split.test.states, own.test.states)
-    assert same == (named != "copied")
+    assert same == (named != "another count")
 
 
 def test_a_folder_that_is_named_by_another_way_is_still_the_run_s_own(tmp_path, monkeypatch):

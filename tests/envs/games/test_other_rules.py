@@ -28,9 +28,9 @@ def test_others_play_go_and_dice_alike(name, package, num_games, positions):
 @pytest.mark.parametrize("name", other_rules.CARDS)
 def test_openspiel_plays_the_same_card_games_and_tells_players_the_same(name):
     pytest.importorskip("pyspiel")
-    rng, known = random.Random(11), {}
-    positions = sum(other_rules.cards(name, rng, known) for _ in range(300))
-    assert positions > 900 and len(known) > 20
+    known = other_rules.GAMES[name, "pyspiel"].keywords["known"]
+    known.clear()
+    assert play_beside(name, "pyspiel", 300, seed=11).positions > 900 and len(known) > 20
 
 
 @pytest.mark.peer

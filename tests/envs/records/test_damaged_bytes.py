@@ -57,12 +57,13 @@ def test_any_bytes_are_records_that_can_be_written_or_one_line(tmp_path, ending)
         again.unlink(missing_ok=True)
         try:
             records = list(files.read(path))
-            if records:
-                files.append(again, records)
-                assert [one.moves for one in files.read(again)] == [one.moves for one in records]
-            read += 1
         except PlayoutError as error:
             assert type(error) is DataError and "\n" not in str(error) and len(str(error)) < 600
+            continue
+        read += 1
+        if records:
+            files.append(again, records)
+            assert [one.moves for one in files.read(again)] == [one.moves for one in records]
     assert 0 < read < many(300)
 
 
