@@ -97,7 +97,7 @@ class _Kept:
     """Answers as they come: shown in the order of their prompts, or written from time to time."""
 
     def __init__(self, prompts: list[Prompt], command: Command, player: LanguagePlayer) -> None:
-        from playout.rlhf.commands.use.kept_rows import KeptRows
+        from playout.rlhf.commands.kept_rows import KeptRows
 
         self.prompts, self.command, self.player = prompts, command, player
         self.answers: dict[int, Answer] = {}

@@ -110,7 +110,7 @@ def _tell(
     blocks: Iterable[Sequence[_Scored]],
 ) -> None:
     """Prints what was scored as it comes, or writes it from time to time and at the end."""
-    from playout.rlhf.commands.use.kept_rows import KeptRows, progress
+    from playout.rlhf.commands.kept_rows import KeptRows, progress
 
     if command.json is None:
         done = 0

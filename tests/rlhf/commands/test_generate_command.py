@@ -15,7 +15,7 @@ from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
 generate_command = importlib.import_module("playout.rlhf.commands.use.generate")
-kept_rows = importlib.import_module("playout.rlhf.commands.use.kept_rows")
+kept_rows = importlib.import_module("playout.rlhf.commands.kept_rows")
 
 
 @pytest.fixture(scope="module")
