@@ -346,6 +346,8 @@ def main() -> int:
         print(json.dumps(memory()))
         return 0
     scaling = scaling_part(repeats, scale) if usable_cores() > 1 else {}
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     if arguments.scaling:
         if scaling and not arguments.quick:
             earlier = earlier_record("search")
@@ -358,8 +360,6 @@ def main() -> int:
     alone = [sys.executable, "-m", "playout.benchmarks.search", "--memory"]
     held = json.loads(subprocess.run(alone, stdout=subprocess.PIPE, text=True, check=True).stdout)
     print(f"Go 19x19, 256 trees x 800 simulations: {held['peak_bytes'] / 2**20:.0f} MiB at most")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rollouts, claims = rollout_part(repeats, scale)
     games, of_games = games_part(repeats, scale)
     trees, of_trees = tree_part(arguments.lightzero, repeats, scale)
