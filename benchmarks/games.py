@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import playout
 from playout.benchmarks.envs import our_boards
-from playout.benchmarks.tools.measuring import measure, peer, write_result
+from playout.benchmarks.tools.measuring import is_named, measure, peer, write_result
 
 COMMAND = "python -m playout.benchmarks.games"
 BOARDS = 1024
@@ -140,11 +140,10 @@ def pgx_steps(name: str, plies: int) -> Callable[[], float] | None:
     return run
 
 
-def openspiel_steps(name: str, count: int) -> tuple[Callable[[], float], float] | None:
+def openspiel_steps(name: str, count: int) -> Callable[[], float] | None:
     """Random games of OpenSpiel's states, observation and mask read before each move.
 
-    Returns:
-        What plays them, and the mean number of decisions of such a game; moves are drawn before.
+    Moves are drawn before; what is counted are decisions.
     """
     pyspiel = peer("pyspiel", "open-spiel")
     if pyspiel is None:
@@ -169,7 +168,7 @@ def openspiel_steps(name: str, count: int) -> tuple[Callable[[], float], float] 
                 state.apply_action(action)
         return decisions
 
-    return run, decisions / count
+    return run
 
 
 def compare(name: str, subject: str, found: dict[str, Any], repeats: int) -> dict[str, Any]:
@@ -190,7 +189,6 @@ def measured(case: Case, scale: float, repeats: int) -> dict[str, Any]:
     length = mean_length(case.name, 2000)
     theirs = max(2, int(60_000 * scale / length))
     steps = max(5, int(scale * np.clip(4e5 / playout.game(case.name).num_actions, 50, 1000)))
-    stepped = openspiel_steps(case.openspiel, max(2, theirs // 4))
     return {
         "mean_length": length,
         "random games/s": compare(
@@ -207,7 +205,7 @@ def measured(case: Case, scale: float, repeats: int) -> dict[str, Any]:
             "environment steps/s",
             {
                 "playout": our_boards(BOARDS, steps, case.name),
-                "openspiel": None if stepped is None else stepped[0],
+                "openspiel": openspiel_steps(case.openspiel, max(2, theirs // 4)),
             },
             repeats,
         ),
@@ -273,7 +271,7 @@ def main() -> None:
     results = {
         case.title: measured(case, scale, repeats)
         for case in CASES
-        if not arguments.names or case.name.partition("(")[0] in arguments.names
+        if is_named(case.name, arguments.names)
     }
     print(f"{time.perf_counter() - started:.0f} s")
     if not arguments.quick and not arguments.names:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.benchmarks.studies.cases import side_by_side
-from playout.benchmarks.tools.measuring import short, write_result
+from playout.benchmarks.tools.measuring import is_named, short, write_result
 from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
 from playout.envs.core.state_batch import StateBatch
@@ -182,7 +182,7 @@ def main() -> int:
     nodes, num_games = (1e6, 3) if arguments.quick else (arguments.nodes, arguments.games)
 
     def wanted(name: str) -> bool:
-        return not arguments.names or name.partition("(")[0] in arguments.names
+        return is_named(name, arguments.names)
 
     results: dict[str, Any] = {"counts": {}, "games": {}}
     wrong: list[str] = []

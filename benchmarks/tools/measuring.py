@@ -13,7 +13,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -108,6 +108,11 @@ def measure(
             if turn >= warmup:
                 runs[name].append(done / seconds)
     return {name: Rate.of(found) for name, found in runs.items()}
+
+
+def is_named(game: str, names: Sequence[str]) -> bool:
+    """Whether a game, whatever its parameters, is among those named in a terminal; all if none."""
+    return not names or game.partition("(")[0] in names
 
 
 def timed(work: float, function: Callable[[], Any]) -> Callable[[], float]:

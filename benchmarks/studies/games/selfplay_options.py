@@ -64,7 +64,6 @@ OPTIONS = {
     "random symmetry an evaluation": Option({"random_symmetry": False}, {"random_symmetry": True}),
     "bounded reuse": Option({"max_reuse": 0.0}, {"max_reuse": 4.0}),
     "resignation": Option({"resign_below": -1.0}, {"resign_below": -0.9}),
-    # `also` is the game's
     "several sizes": Option({"heads": "pooled"}, {"heads": "pooled"}),
     "several komis": Option({}, {}),
 }
@@ -103,16 +102,24 @@ QUICK = Form(
 )  # fmt: skip
 
 
-def others_of(game: NativeGame, what: str) -> tuple[str, ...]:
-    """The same game on a board smaller by two, or with other komis; () where it has no such."""
+def changed(game: NativeGame, **params: float) -> str:
+    """The same game with other parameters."""
+    return str(playout.game(game.name, **{**game.params, **params}))
 
-    def changed(**params: float) -> str:
-        return str(playout.game(game.name, **{**game.params, **params}))
 
-    size, komi = game.params.get("size"), game.params.get("komi")
-    if what == "several sizes":
-        return () if size is None or size < 4 else (changed(size=size - 2),)
-    return () if komi is None else tuple(changed(komi=komi + more) for more in KOMIS)
+def smaller(game: NativeGame) -> tuple[str, ...]:
+    """The same game on a board that is smaller by two; () where it has no size."""
+    size = game.params.get("size")
+    return () if size is None or size < 4 else (changed(game, size=size - 2),)
+
+
+def other_komis(game: NativeGame) -> tuple[str, ...]:
+    """The same game with less and with more komi; () where it has none."""
+    komi = game.params.get("komi")
+    return () if komi is None else tuple(changed(game, komi=komi + more) for more in KOMIS)
+
+
+ALSO = {"several sizes": smaller, "several komis": other_komis}  # what such a run learns besides
 
 
 def preset_config(preset: Preset) -> AlphaZeroConfig:
@@ -145,8 +152,8 @@ def pairs_of(game: NativeGame, names: Sequence[str] = ()) -> dict[str, tuple[Set
         if names and name not in names:
             continue
         given = dict(on)
-        if name.startswith("several"):
-            given["also"] = others_of(game, name)
+        if name in ALSO:
+            given["also"] = ALSO[name](game)
             if not given["also"]:
                 continue
         lacking = name == "ownership target" and not game.target_planes

@@ -50,7 +50,12 @@ def main(command: Command) -> int:
     from playout.rlhf.data.conversations import prompt_text
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.threads import reading_threads
-    from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
+    from playout.rlhf.online.rewards import (
+        RewardInputs,
+        WeightedRewards,
+        checked_rewards,
+        load_reward,
+    )
     from playout.rlhf.supervised.reward import RewardModel
 
     if not command.run or command.texts is None:
@@ -81,7 +86,7 @@ def main(command: Command) -> int:
         return 0
     if command.max_length or command.truncate:
         raise ConfigError("--max-length and --truncate are for a model, not for a function")
-    if command.weights != "float32" and callable(reward) and not isinstance(reward, RewardModel):
+    if command.weights != "float32" and not isinstance(reward, WeightedRewards):
         raise ConfigError("--weights is for a model, not for a function")
     given = zip(_blocks(readable), _blocks(texts), strict=True)
     blocks = (

@@ -126,3 +126,14 @@ def test_who_stops_scoring_keeps_what_was_scored(folder, tmp_path, monkeypatch, 
     assert [row["text"] for row in kept] == ["the cat sat", "a dog", "the cat", "cat"]
     scores = [row["score"] for row in whole[:4]]
     assert [row["score"] for row in kept] == pytest.approx(scores, abs=1e-4)
+
+
+def test_few_bits_are_for_models_alone_or_among_others(folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "own_scores.py").write_text("def ones(texts):\n    return [1.0] * len(texts)\n")
+    (tmp_path / "rows.txt").write_text("the cat\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["--texts", "rows.txt", "--weights", "bfloat16"]
+    for names in (str(folder), f"{folder},own_scores:ones"):
+        assert main(["rlhf", "score", names, *words]) == 0
+    assert main(["rlhf", "score", "own_scores:ones", *words]) == 2
+    assert "--weights is for a model, not for a function" in capsys.readouterr().err
