@@ -1,13 +1,13 @@
 """The rules of every game proven at length: deep counts, other implementations, perfect play.
 
 Counts: all lines of tests/perft, those too long for the tests ("deep") as far as --nodes allows,
-against the published numbers. Games beside others: --games random games, or as many as begin in
---seconds, every legal move and every result compared with the implementations of
-tools/peers/rules.py that are installed; a core each, and a stopped run goes on. Perfect
-play, only with --perfect (many minutes, gigabytes): boards that others have worked out whole. A
-difference ends the run with exit code 1. How fast games are: games.py.
+against the published numbers. Games beside others: --games random games, or, where so many would
+take longer than --seconds, as many as begin in a thirtieth of that, every legal move and every
+result compared with the implementations of tools/peers/rules.py that are installed; a core each,
+and a stopped run goes on. Perfect play, only with --perfect (many minutes, gigabytes): boards that
+others have worked out whole. A difference ends the run with exit code 1. Speed: games.py.
 
-    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 100000] [--seconds 60]
+    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 100000] [--seconds 600]
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def main() -> int:
     )
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
     parser.add_argument("--games", type=int, default=100_000, help="random games beside each other")
-    parser.add_argument("--seconds", type=float, default=60, help="at most, of each such pair")
+    parser.add_argument("--seconds", type=float, default=600, help="at most, of each such pair")
     parser.add_argument("--perfect", action="store_true", help="solve small boards as well")
     parser.add_argument("--quick", action="store_true", help="little of each, nothing is written")
     arguments = parser.parse_args()

@@ -252,7 +252,8 @@ def play_beside(
         package: The peer's, which must be installed.
         num_games: How many games at most.
         seed: The same seed gives the same games.
-        seconds: No game begins later than this.
+        seconds: No game begins later than this; after a thirtieth of it, none where all would take
+            longer.
 
     Returns:
         What was compared.
@@ -260,11 +261,15 @@ def play_beside(
     Raises:
         AssertionError: They differ; it names the position.
     """
-    rng, games, positions, until = random.Random(seed), 0, 0, time.monotonic() + seconds
+    rng, games, positions, begun = random.Random(seed), 0, 0, time.monotonic()
     play = GAMES.get((name, package)) or partial(one_game, package)
-    while games < num_games and (games == 0 or time.monotonic() < until):
+    while games < num_games:
         positions += play(name, rng)
         games += 1
+        taken = time.monotonic() - begun
+        hopeless = taken * num_games / games > seconds
+        if taken >= (seconds / 30 if hopeless else seconds):
+            break
     return Compared(games, positions)
 
 
