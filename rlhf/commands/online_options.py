@@ -48,6 +48,9 @@ class OnlineCommand(OnlineConfig, EnvironmentOptions, ShardOptions, PolicyOption
     reward: OptionalRun = ""
     """Run of a reward stage, or module:function; several between commas. Needed where no --env says
     what an answer was worth."""
+    minutes: float = 0.0
+    """In place of --updates: as many rounds as fit into so many minutes, by what a few answers take
+    before the first round. How many it was is kept as `updates` in the run."""
 
     def __post_init__(self) -> None:
         """Settings of the algorithm are checked when the size has filled in what is 0."""

@@ -4,12 +4,14 @@ The stages themselves are learn/rlhf.py, grpo.py, dpo.py and use/best_of_n.py; f
 options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from playout.agents.runs import ranks
+from playout.agents.runs.console import counted
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
@@ -43,6 +45,7 @@ from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_names, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
+from playout.rlhf.stages.rounds import EVALUATIONS, planned_rounds
 from playout.rlhf.stages.run import (
     OWN_REWARD,
     begin_stage,
@@ -323,32 +326,43 @@ def learn_online(
         rows: In place of its prompts.
         environment: In place of the one that it names.
     """
-    check_shard(command, weights=command.weights in ("int8", "nf4"))
+    check_shard(command, weights=command.weights in ("int8", "nf4"), minutes=command.minutes > 0)
+    if command.minutes and command.updates and command.resume is None:
+        raise ConfigError("give --updates or --minutes, not both")
     stage = open_policy_stage(command, name, reward, rows, environment)
     with discarded_unused(stage.run, command):
         config = online_config(settings, command, stage, updates)
         spread(stage.model, command, resolve_device(command.device))
+        begun = time.monotonic()
         stage.baseline()
-        trainer = kind(
-            stage.model,
-            stage.tokenizer,
-            stage.prompts,
-            stage.reward,
-            config,
-            seed=command.seed,
-            environment=stage.environment,
-            evaluator=stage.evaluator,
-            folder=stage.run.path,
-            weights=stage.weights,
-        )
+        evaluation = time.monotonic() - begun
+
+        def make(model: Transformer, config: OnlineConfig, **measured: Any) -> OnlineTrainer:
+            return kind(
+                model, stage.tokenizer, stage.prompts, stage.reward, config, seed=command.seed,
+                environment=stage.environment, weights=stage.weights, **measured,
+            )  # fmt: skip
+
+        if command.minutes and not command.updates:
+            rounds = planned_rounds(
+                stage.run, command.minutes, config, make, stage.model, evaluation=evaluation
+            )
+            if not command.quiet and ranks.is_first():
+                fit = (
+                    f"{counted(rounds, 'round')}, as many as fit into {command.minutes:.3g} minutes"
+                )
+                print(fit, flush=True)
+            stage.run.complete_config(updates=rounds)
+            config = replace(config, updates=rounds)
+        trainer = make(stage.model, config, evaluator=stage.evaluator, folder=stage.run.path)
     return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
 
 
 def train_policy(
     trainer: PolicyTrainer, stage: PolicyStage, *, updates: int, quiet: bool
 ) -> RunDir:
-    """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
-    train_stage(trainer, stage.run, updates=updates, evaluations=10, quiet=quiet)
+    """Train, with evaluations on the way, and leave the policy in RUN/model."""
+    train_stage(trainer, stage.run, updates=updates, evaluations=EVALUATIONS, quiet=quiet)
     export_stage(
         stage.run, trainer.model, stage.tokenizer, base=stage.run.config["base"], stages=BASES
     )

@@ -1,13 +1,13 @@
-"""How many steps of imitation fit into the minutes that the recipe may take on this machine.
+"""What fits into the minutes that the recipe may take on this machine.
 
 What data and pretraining took is gone; pretraining also tells how long a token takes. Of what is
-left, a part is for reward, games and measuring, the rest for tactics and sft. The numbers are
-chosen once and kept in the run, so that a run that goes on, or is repeated with the kept numbers,
-learns the same.
+left, a part is for reward, games and measuring, the rest for tactics and sft; stages of reward then
+share what is left by the clock. The numbers are chosen once and kept in the run, so that a run that
+goes on, or is repeated with the kept numbers, learns the same.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from playout.agents.runs.metrics import read_rows
@@ -17,7 +17,7 @@ from playout.rlhf.data.records import read_demonstrations
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.huggingface import read_json
 
-__all__ = ["note_data", "plan_steps"]
+__all__ = ["minutes_left", "note_data", "plan_steps"]
 
 REST = 0.25
 """Of what is left after pretraining: for learning from reward, for games and for measuring."""
@@ -52,8 +52,7 @@ def plan_steps(
     kept = read_json(plan) if plan.exists() else {}
     if "sft_steps" in kept:
         return {name: int(kept.get(f"{name}_steps", 0)) for name in stages}
-    last = [{}, *read_rows(pretrain)][-1]
-    tokens, seconds = float(last.get("step", 0)), float(last.get("time/elapsed", 0.0))
+    tokens, seconds = _done(pretrain)
     if tokens <= 0 or seconds <= 0:
         raise DataError(f"{pretrain} has measured no time; leave --minutes out")
     gone = seconds + float(kept.get("data_seconds", 0.0))
@@ -76,6 +75,30 @@ def plan_steps(
     measured = {"seconds_a_step": each, "minutes": minutes, "seconds_gone": gone}
     write_json(plan, {**kept, **told, **measured})
     return found
+
+
+def minutes_left(
+    minutes: float, plan: Path, stages: Sequence[Path], measured: Sequence[Path], to_measure: int
+) -> float:
+    """What is left of the recipe's minutes for stages of reward; 0 if nothing is.
+
+    Args:
+        minutes: For the whole recipe.
+        plan: File that says what making the data has taken.
+        stages: Runs of the stages that are done.
+        measured: Files of what their policies were found to do, with the seconds of it.
+        to_measure: Policies that will be measured yet, each as long as the last one.
+    """
+    took = [float(read_json(file).get("seconds", 0.0)) for file in measured]
+    gone = float(read_json(plan).get("data_seconds", 0.0)) if plan.exists() else 0.0
+    gone += sum(_done(stage)[1] for stage in stages) + sum(took)
+    return max(0.0, minutes - (gone + to_measure * (took[-1] if took else 0.0)) / 60)
+
+
+def _done(run: Path) -> tuple[float, float]:
+    """What a stage has counted, and the seconds that it has trained."""
+    last = [{}, *read_rows(run)][-1]
+    return float(last.get("step", 0)), float(last.get("time/elapsed", 0.0))
 
 
 def _mean_tokens(tokenizer: Tokenizer, file: Path) -> float:

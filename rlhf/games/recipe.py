@@ -14,10 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playout.agents.players.load import make_player
-from playout.agents.rating.arena import play_match
 from playout.agents.rating.games import to_record
-from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs import ranks
 from playout.agents.runs.console import counted, short_time
 from playout.agents.runs.directory import RunDir
@@ -31,11 +28,11 @@ from playout.rlhf.environments.game import GameOptions
 from playout.rlhf.environments.game import make as make_environment
 from playout.rlhf.environments.game_player import LanguageGamePlayer
 from playout.rlhf.environments.load import read_options, stored_options
-from playout.rlhf.evaluation.games import measure_moves, positions_for, told
+from playout.rlhf.evaluation.games import measure_moves, meet_opponents, positions_for, told
 from playout.rlhf.games.data import TOKENIZER, GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
-from playout.rlhf.games.minutes import note_data, plan_steps
+from playout.rlhf.games.minutes import minutes_left, note_data, plan_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.model.folder import model_folder, replaced_folder
 from playout.rlhf.model.huggingface import read_json
@@ -51,6 +48,8 @@ _COMMANDS = {"tactics": "sft"}
 # Positions a step of tactics: what it takes to see a line of stones is steps rather than positions.
 _FEW = 16
 _SKIPPED = ("pretrain", "tactics", "grpo", "rlhf")
+_BY_REWARD = ("grpo", "rlhf")
+_LEAST_MINUTES = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,8 +141,8 @@ class GamesRecipe:
             machine: What computes, and in which type.
             quiet: Show no progress.
             skip: Stages to leave out.
-            minutes: For all of it, from which the steps of tactics and sft follow; 0 takes the
-                size's.
+            minutes: For all of it, from which the steps of tactics and sft and the rounds of grpo
+                and rlhf follow; 0 takes the size's.
 
         Raises:
             ConfigError: A stage cannot be divided among so many ranks.
@@ -236,10 +235,22 @@ class GamesRecipe:
         self._say(f"{counted(planned[stage], 'step')}, {why}")
         return int(planned[stage])
 
+    def _minutes(self, stage: str) -> float:
+        """Of a stage of reward: its share of what is left."""
+        place = self.stages.index(stage)
+        before, to_come = self.stages[:place], self.stages[place:]
+        folders, found = map(self.folder, before), map(self._measured, before)
+        left = minutes_left(self.minutes, self._plan, [*folders], [*found], len(to_come))
+        if not left:
+            self._say(f"nothing is left of {self.minutes:g} minutes: the fewest rounds")
+        return max(_LEAST_MINUTES, left / len(to_come))
+
     def _train(self, stage: str) -> None:
         given = {**self.common, **self._options(stage)}
         if stage in ("tactics", "sft") and self.minutes:
             given |= {"epochs": 0.0, "steps": self._steps(stage)}
+        if stage in _BY_REWARD and self.minutes:
+            given |= {"minutes": ranks.by_first(lambda: self._minutes(stage))}
         command, folder = _COMMANDS.get(stage, stage), self.folder(stage)
         run_stage(command, folder, self.machine, quiet=self.quiet, **given)
 
@@ -264,7 +275,7 @@ class GamesRecipe:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
         path.parent.mkdir(exist_ok=True)
-        player = self.player(stage)
+        begun, player = time.monotonic(), self.player(stage)
         positions = positions_for(self.game, self.numbers.num_prompts)
         chosen = positions_for(self.game, self.numbers.num_prompts, choosing=True)
         found = {
@@ -277,41 +288,30 @@ class GamesRecipe:
         self._say(f"{stage}: {told_episodes(found['episodes'])}")
         if self.game.num_players == 2:
             found |= self._games(player)
+        found["seconds"] = time.monotonic() - begun
         write_json(path, found)
         return found
 
     def _games(self, player: LanguageGamePlayer) -> dict[str, Any]:
-        """Games against the opponents, which also meet each other; Elo from random on."""
+        """Games against the opponents; Elo from random on."""
         specs = [spec for spec in self.size.opponents if spec != "greedy" or not self.game.hidden]
-        others = [make_player(spec, self.game, seed=self.run.seed) for spec in specs]
-        results: list[Result] = []
-        rows = []
         player.answers = player.illegal = 0
-        for number, other in enumerate(others):
-            for stronger in others[number + 1 :]:
-                met = play_match(other, stronger, self.game, self.size.games, seed=3)
-                results += met.results()
-            match = play_match(player, other, self.game, self.size.games, seed=2, part="rating")
-            results += match.results()
-            wins, draws, losses = match.score(player.name)
-            rows.append({"opponent": other.name, "wins": wins, "draws": draws, "losses": losses})
+        found, matches = meet_opponents(
+            player, self.game, specs, self.size.games, seed=self.run.seed
+        )
+        for match in matches:
             shown = [to_record(self.game, one) for one in match.games[:2]]
             records.append(self.run.path / "measured" / f"{player.name}-games.jsonl", shown)
-        rating = rate(results, anchor="random")[player.name]
+        elo, low, high = found["elo"]
         points = ", ".join(
             f"{row['wins']}-{row['draws']}-{row['losses']} against {row['opponent']}"
-            for row in rows
+            for row in found["games"]
         )
         self._say(
-            f"{player.name}: {rating.elo:.0f} Elo above random "
-            f"({rating.low:.0f} to {rating.high:.0f}); won, drawn, lost: {points}"
+            f"{player.name}: {elo:.0f} Elo above random ({low:.0f} to {high:.0f}); won, drawn, "
+            f"lost: {points}"
         )
-        return {
-            "games": rows,
-            "elo": [rating.elo, rating.low, rating.high],
-            "answers": player.answers,
-            "illegal": player.illegal,
-        }
+        return {**found, "answers": player.answers, "illegal": player.illegal}
 
     def __call__(self) -> None:
         """Run what is left to be done; the best policy is left in RUN/model."""

@@ -1,11 +1,18 @@
 """What a language policy has reached in a game: read from its report, told in a table."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import playout
 import pytest
+from playout.agents.players.load import load_player
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.games import spoken_games
 from playout.benchmarks.tools import report
+from playout.rlhf.evaluation.games import positions_for
+from playout.rlhf.games.recipe import SIZES
 
 
 def stage(name, legal, kept, wins):
@@ -16,7 +23,7 @@ def stage(name, legal, kept, wins):
         {"opponent": "greedy", "wins": 0, "draws": 0, "losses": 9},
         {"opponent": "random", "wins": wins, "draws": 2, "losses": 8 - wins},
     ]
-    return {"stage": name, "moves": moves, "games": games}
+    return {"stage": name, "moves": moves, "games": games, "elo": [100.0, 50.0, 150.0]}
 
 
 def test_each_stage_has_a_row_and_the_last_one_is_held_against_what_was_wanted(tmp_path):
@@ -35,3 +42,24 @@ def test_each_stage_has_a_row_and_the_last_one_is_held_against_what_was_wanted(t
     assert "after sft | 99.9 (98.9 to 99.9) % | 70 (68 to 72) % | 50 (" in rows[0]
     assert "wanted" not in rows[0]
     assert "| 83 (81 to 85) %; wanted 80 %: yes | 80 (" in rows[1] and "**no**" in rows[1]
+
+
+def test_a_run_of_self_play_is_asked_for_the_same_positions_and_drawn_beside(tmp_path, monkeypatch):
+    fewer = replace(SIZES["small"], games=4, opponents=("random", "uct:10"))
+    monkeypatch.setitem(SIZES, "small", fewer)
+    run = RunDir.open(Path(__file__).parents[1] / "fixtures" / "runs" / "tic_tac_toe")
+    found = spoken_games.measured(run.path)
+    reached = found["stages"]["alphazero"]
+    assert reached[spoken_games.LEGAL][0] == 1 and found["size"] == "alphazero"
+    game = playout.game("tic_tac_toe")
+    positions = positions_for(game, spoken_games.POSITIONS)
+    player = load_player(run.path, simulations=0)
+    player.reset(1)
+    best = positions.outcomes == positions.outcomes.max(axis=1, keepdims=True)
+    kept = best[np.arange(len(best)), player.act(positions.states)].mean()
+    assert reached[spoken_games.KEPT][0] == pytest.approx(kept)
+    assert found["positions"] == len(best) and reached["elo"][0] > 0
+    assert all("target" not in claim for claim in spoken_games.claims_of([found]))
+    speaks = {**found, "size": "tiny", "stages": {"sft": reached, "grpo": reached}}
+    spoken_games.draw([speaks, found], tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size > 10_000

@@ -27,8 +27,9 @@ class Command(TrainingOptions):
     rules: bool = False
     """Begin prompts with sentences about the game and what wins it; own models need none."""
     minutes: float = 0.0
-    """Choose the steps of sft, by how fast pretraining went, so that all takes about so long; 0
-    takes the size's. The number is kept in RUN/measured/plan.json."""
+    """Choose the steps of sft, by how fast pretraining went, and the rounds of grpo and rlhf, by
+    what is left then, so that all takes about so long; 0 takes the size's. The numbers are kept in
+    the run."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: pretrain, tactics, grpo, rlhf."""
 

@@ -1,0 +1,94 @@
+"""Rounds of stages of reward by minutes: chosen once, kept in the run, and the same without them."""
+
+import json
+from pathlib import Path
+
+import playout
+import pytest
+import torch
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
+from playout.cli import main
+from playout.errors import ConfigError
+from playout.rlhf.games import recipe as recipe_module
+from playout.rlhf.games.data import GameData
+from playout.rlhf.games.minutes import minutes_left, note_data
+from playout.rlhf.games.recipe import GamesSize
+from playout.rlhf.model.folder import load_model
+from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.stages import rounds, sizes
+from playout.rlhf.stages.sizes import Recipe
+
+BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+COMMON = {"size": "tiny", "dtype": "float32", "quiet": True, "seed": 1, "batch": 16, "group": 2,
+          "max_new_tokens": 4, "reward_fn": lambda texts: [-float(len(text)) for text in texts]}  # fmt: skip
+
+
+def test_a_run_by_minutes_learns_what_one_of_as_many_rounds_does(tmp_path, capsys):
+    prompts = ["the film", "i", "the plot"]
+    timed = playout.grpo(BASE, prompts, run=tmp_path / "timed", minutes=0.02, **COMMON)
+    updates = timed.config["updates"]
+    assert updates >= 1 and [*read_rows(timed.path)][-1]["update"] == updates
+    counted = playout.grpo(BASE, prompts, run=tmp_path / "counted", updates=updates, **COMMON)
+    weights = [load_model(str(run.path), ())[0].state_dict() for run in (timed, counted)]
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+    with pytest.raises(ConfigError, match="--updates or --minutes, not both"):
+        playout.grpo(BASE, prompts, run=tmp_path / "both", minutes=1, updates=2, **COMMON)
+    assert not (tmp_path / "both").exists()
+    assert main(["rlhf", "grpo", "--base", str(BASE), "--minutes", "-1"]) == 2
+    assert "--minutes must be 0 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("batch", "minutes", "evaluation", "left", "part"),
+    [(16, 10.0, 0.0, 10.0, 2), (16, 10.0, 12.0, 8.0, 2), (16, 10.0, 600.0, 5.0, 2), (6, 4.0, 0.0, 4.0, 6)],
+)  # fmt: skip
+def test_answers_that_fit_beside_evaluations_make_rounds(
+    monkeypatch, tmp_path, batch, minutes, evaluation, left, part
+):
+    made = []
+
+    class Trainer:
+        def __init__(self, model, config):
+            made.append((model, config.batch))
+
+        def update(self):
+            made.append("update")
+
+    def plan(run, *, minutes, unit, measure):
+        assert minutes == pytest.approx(left) and unit == "answers"
+        assert measure() == measure() == part
+        return 100
+
+    monkeypatch.setattr(rounds, "plan", plan)
+    model = torch.nn.Linear(2, 2)
+    config = GRPOConfig(batch=batch, group=2, updates=5)
+    found = rounds.planned_rounds(None, minutes, config, Trainer, model, evaluation=evaluation)
+    assert found == 100 // batch
+    (copied, size), *updates = made
+    assert size == part and updates == ["update", "update"]  # on one copy, made once
+    assert copied is not model and torch.equal(copied.weight, model.weight)
+
+
+def test_what_is_left_of_the_recipe_s_minutes_is_what_nothing_has_taken_or_will(tmp_path):
+    plan, stage, measured = tmp_path / "plan.json", tmp_path / "sft", tmp_path / "sft.json"
+    stage.mkdir()
+    (stage / "metrics.jsonl").write_text('{"update": 1, "step": 8, "time/elapsed": 240.0}\n')
+    measured.write_text(json.dumps({"seconds": 60.0}))
+    note_data(plan, 120.0)
+    assert minutes_left(20.0, plan, [stage], [measured], 2) == pytest.approx(20 - 2 - 4 - 1 - 2)
+    assert minutes_left(20.0, plan, [stage, stage], [], 2) == pytest.approx(20 - 2 - 8)
+    assert minutes_left(5.0, plan, [stage], [measured], 2) == 0
+
+
+def test_stages_of_reward_share_what_the_recipe_has_left(tmp_path, monkeypatch, capsys):
+    few = GamesSize(GameData(200, 60, 2, 20, 20, sights=40), 1e-3, 1e-4, 1e-4, 2, ("random",))
+    monkeypatch.setitem(recipe_module.SIZES, "tiny", few)
+    numbers = Recipe(300, "games-tiny", 128, 2, 2, 0, 0, 1, 0, 1, 12, 3, 8)
+    monkeypatch.setitem(sizes.GAME_RECIPES, "games-tiny", numbers)
+    words = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--minutes", "0.2"]
+    assert main([*words, "--run", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    grpo, ppo = (RunDir.open(tmp_path / "run" / name).config for name in ("grpo", "rlhf"))
+    assert 0.05 <= grpo["minutes"] < 0.2 and 0.05 <= ppo["minutes"] < 0.2
+    assert grpo["updates"] >= 1 and ppo["updates"] >= 1 and said.count("as many as fit into") == 2
