@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import playout
 from playout.benchmarks.envs import our_boards
-from playout.benchmarks.tools.measuring import is_named, measure, peer, write_result
+from playout.benchmarks.tools.measuring import add_games, is_named, measure, peer, write_result
 
 COMMAND = "python -m playout.benchmarks.games"
 BOARDS = 1024
@@ -255,19 +255,11 @@ def claims_of(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measures, prints, and writes benchmarks/results/games.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="GAME",
-        help="such as othello; no result file then",
-    )
+    add_games(parser, [case.name for case in CASES])
     parser.add_argument("--quick", action="store_true", help="shorter runs, no result file")
     arguments = parser.parse_args()
     scale, repeats = (0.05, 3) if arguments.quick else (1, 7)
     started = time.perf_counter()
-    known = {case.name.partition("(")[0] for case in CASES}
-    if unknown := sorted(set(arguments.names) - known):
-        parser.error(f"there is no case {unknown[0]}; there are {', '.join(sorted(known))}")
     results = {
         case.title: measured(case, scale, repeats)
         for case in CASES

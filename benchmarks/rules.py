@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.benchmarks.studies.cases import side_by_side
-from playout.benchmarks.tools.measuring import is_named, short, write_result
+from playout.benchmarks.tools.measuring import add_games, is_named, short, write_result
 from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
 from playout.envs.core.state_batch import StateBatch
@@ -167,12 +167,9 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
 def main() -> int:
     """Checks, measures, prints, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="GAME",
-        help="such as othello; no result file then",
-    )
+    counts = sorted(COUNTS.glob("*.perft"))
+    checked = [*(path.stem for path in counts), *(name for name, _ in PAIRS), *WINNERS]
+    add_games(parser, checked)
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
     parser.add_argument("--games", type=int, default=100_000, help="random games beside each other")
     parser.add_argument("--seconds", type=float, default=600, help="at most, of each such pair")
@@ -186,7 +183,7 @@ def main() -> int:
 
     results: dict[str, Any] = {"counts": {}, "games": {}}
     wrong: list[str] = []
-    for path in sorted(COUNTS.glob("*.perft")):
+    for path in counts:
         if wanted(path.stem):
             found = results["counts"][path.stem] = check_counts(path, nodes)
             wrong += found["wrong"]

@@ -7,13 +7,14 @@ was made; benchmarks/tools/report.py turns these files into tables.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -108,6 +109,31 @@ def measure(
             if turn >= warmup:
                 runs[name].append(done / seconds)
     return {name: Rate.of(found) for name, found in runs.items()}
+
+
+def add_games(parser: argparse.ArgumentParser, known: Iterable[str]) -> None:
+    """Lets a command take names of games, `names`.
+
+    A name that is none of `known` ends the command with exit code 2 and one line that has them all.
+
+    Args:
+        parser: The command's.
+        known: The games there are, whatever their parameters.
+    """
+    games = sorted({game.partition("(")[0] for game in known})
+
+    def checked(name: str) -> str:
+        if name not in games:
+            raise argparse.ArgumentTypeError(f"no {name!r} here; there are {', '.join(games)}")
+        return name
+
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="GAME",
+        type=checked,
+        help="such as othello; no result file then",
+    )
 
 
 def is_named(game: str, names: Sequence[str]) -> bool:

@@ -41,6 +41,11 @@ class AnswerOptions(ModelOptions):
     """Only tokens at least this many times as likely as the likeliest one."""
     repetition_penalty: float = 1.0
     """Above 1, tokens that were read or written become less likely; 1.1 is usual."""
+    max_length: int = 0
+    """Longest prompt in tokens; 0 allows what the context leaves beside the answer."""
+    truncate: Literal["error", "left", "right"] = "error"
+    """What is cut of a longer prompt: its beginning (of a conversation, the earliest turns) or its
+    end; error stops before anything is answered."""
     stop: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = ()
     r"""End an answer where it holds one of these (\n is a line break); it is left out."""
     system: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
@@ -53,20 +58,12 @@ class AnswerOptions(ModelOptions):
     """Of the answers."""
 
 
-def open_player(
-    command: AnswerOptions,
-    run: str | Path,
-    *,
-    max_length: int = 0,
-    truncate: Literal["left", "right", "error"] = "error",
-) -> LanguagePlayer:
+def open_player(command: AnswerOptions, run: str | Path) -> LanguagePlayer:
     """The policy of a run or a folder with the settings of a command.
 
     Args:
         command: The command.
         run: A stage, a whole pipeline, or a model folder.
-        max_length: Longest prompt in tokens; 0 for what the context leaves.
-        truncate: What is cut of a longer one.
 
     Raises:
         PlayoutError: There is no policy, or a setting means nothing.
@@ -80,8 +77,8 @@ def open_player(
 
     if command.max_new_tokens < 0:
         raise ConfigError(f"--max-new-tokens must be at least 1, not {command.max_new_tokens}")
-    if max_length < 0:
-        raise ConfigError(f"--max-length must be at least 1, not {max_length}")
+    if command.max_length < 0:
+        raise ConfigError(f"--max-length must be at least 1, not {command.max_length}")
     device = resolve_device(command.device)
     weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
@@ -97,8 +94,8 @@ def open_player(
         top_p=command.top_p,
         min_p=command.min_p,
         repetition_penalty=command.repetition_penalty,
-        max_length=max_length,
-        truncate=truncate,
+        max_length=command.max_length,
+        truncate=command.truncate,
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),
         plain=command.plain,
         template_options=_template_options(command.template_options),

@@ -266,11 +266,16 @@ class GameEnvironment:
         return {_role(player): reward} if self._games.plays_itself else reward
 
     def _lost(self, reward: float) -> float | dict[str, float]:
-        loser = self._state.to_play
+        """The end by an illegal answer: who wrote it gets `reward`, the others have won."""
+        loser, num_players = self._state.to_play, self._games.game.num_players
+        rewards = {loser: reward}
         if self._options.mode == "game":
-            others = self._games.game.num_players - 1  # who share what the loser lost
-            self._result = -1.0 if loser == self._seat else 1.0 / others
-        return self._to(loser, reward)
+            share = 1.0 / max(1, num_players - 1)  # the others share what the loser lost
+            self._result = -1.0 if loser == self._seat else share
+            if "result" in self._games.reward.kinds:
+                # With nothing, a role would learn from a game that it won as from a draw.
+                rewards |= {player: share for player in range(num_players) if player != loser}
+        return self._shared(rewards) if self._games.plays_itself else reward
 
 
 def _role(player: int) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "of_classification",
     "of_comparison",
     "of_method",
+    "of_sampling",
     "share",
 ]
 
@@ -118,6 +119,22 @@ def of_method(name: str, rows: Sequence[Evaluation]) -> list[str]:
     if "judge" in first:
         line += f"; the independent judge went from {first['judge']:.3f} to {last['judge']:.3f}"
     return [line + ".", *_shape(name, first, last), *_exploited(name, rows, rise)]
+
+
+def of_sampling(gaps: Mapping[str, Sequence[float]]) -> list[str]:
+    """Whether policies learned from what they had sampled: one sentence, none without numbers.
+
+    Args:
+        gaps: By stage, the mean and the largest difference of log-probabilities, in nats.
+    """
+    if not gaps:
+        return []
+    stages = "; ".join(f"{stage} {mean:.2g} and {most:.2g}" for stage, (mean, most) in gaps.items())
+    return [
+        f"Log-probabilities of tokens as they were sampled and as they were learned from differ by "
+        f"so many nats, on average and at most over the run: {stages} (0 means that what was "
+        f"learned from is what was sampled)."
+    ]
 
 
 def _shape(name: str, first: Evaluation, last: Evaluation) -> list[str]:

@@ -7,7 +7,7 @@ with the plots beside it as PNG. Nothing is measured here; plots are drawn in pl
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,19 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.errors import RunError
 from playout.rlhf.data.votes import DIVISION
-from playout.rlhf.evaluation.findings import findings, share
+from playout.rlhf.evaluation.findings import findings, of_sampling, share
 from playout.rlhf.evaluation.samples import read_pairs, read_samples
 from playout.rlhf.model.folder import IMPROVING, JUDGE
 
-__all__ = ["closing", "curve", "html_page", "html_table", "picture", "write_report"]
+__all__ = [
+    "closing",
+    "curve",
+    "html_page",
+    "html_table",
+    "picture",
+    "sampling_gaps",
+    "write_report",
+]
 
 SHOWN = 10
 
@@ -32,6 +40,24 @@ def curve(folder: Path, key: str) -> list[tuple[int, float]]:
         for n, row in enumerate(read_rows(folder), 1)
         if row.get(key) is not None
     ]
+
+
+def sampling_gaps(folders: Mapping[str, Path]) -> dict[str, tuple[float, float]]:
+    """By stage, how far log-probabilities while sampling and while learning lay apart.
+
+    Args:
+        folders: Where the stages live; those that logged no such gap are left out.
+
+    Returns:
+        Mean over the updates and largest of any token, in nats.
+    """
+    found = {}
+    for stage, folder in folders.items():
+        means = [gap for _, gap in curve(folder, "val/sampling_gap")]
+        if means:
+            largest = [gap for _, gap in curve(folder, "val/sampling_gap_max")]
+            found[stage] = sum(means) / len(means), max(largest or means)
+    return found
 
 
 def _read(path: Path) -> Any:
@@ -53,6 +79,7 @@ def gather(path: Path) -> dict[str, Any]:
         evaluations = evaluations_of(path / name)
         if evaluations:
             found["trained"][name] = evaluations
+    found["sampling_gap"] = sampling_gaps({name: path / name for name in IMPROVING})
     found["classify_table"] = _read(path / "classify" / "table.json")
     found["reward_table"] = _read(path / "reward" / "table.json")
     found["judge_table"] = _read(path / JUDGE / "table.json")
@@ -264,8 +291,9 @@ def _page(
         for title, path in pictures.items()
     )
     points = "".join(f"<li>{html.escape(line)}</li>" for line in findings(data))
+    gaps = "".join(f"<p>{html.escape(line)}</p>" for line in of_sampling(data["sampling_gap"]))
     return html_page(
         f"playout rlhf: {run.path.name}, size {run.config.get('size')}",
-        f"{note}<ul>{points}</ul><h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}",
+        f"{note}<ul>{points}</ul><h2>Curves</h2>{figures}{gaps}{_tables(data)}{_samples(samples)}",
         style="figure { margin: 1em 0; } figcaption, small { color: #666; }\n",
     )

@@ -15,9 +15,9 @@ import numpy as np
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.records.files import read
 from playout.rlhf.environments.game_player import LanguageGamePlayer
-from playout.rlhf.evaluation.findings import share
+from playout.rlhf.evaluation.findings import of_sampling, share
 from playout.rlhf.evaluation.games import positions_for, told
-from playout.rlhf.evaluation.report import curve, html_page, html_table, picture
+from playout.rlhf.evaluation.report import curve, html_page, html_table, picture, sampling_gaps
 from playout.rlhf.games.episodes import told_episodes
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def write_report(recipe: GamesRecipe) -> Path:
         "size": recipe.run.config["size"],
         "measured": measured,
         "curves": curves,
+        "sampling_gap": sampling_gaps({stage: recipe.folder(stage) for stage in recipe.stages}),
         "best": best,
         "positions": _positions(player),
     }
@@ -215,10 +216,11 @@ def _asked(position: dict[str, Any]) -> str:
 
 def _page(recipe: GamesRecipe, data: dict[str, Any]) -> str:
     points = "".join(f"<li>{html.escape(line)}</li>" for line in _summary(data))
+    gaps = "".join(f"<p>{html.escape(line)}</p>" for line in of_sampling(data["sampling_gap"]))
     asked = "".join(_asked(position) for position in data["positions"])
     return html_page(
         f"A language policy learns {data['game']}, size {data['size']}",
-        f"<ul>{points}</ul>{_table(data)}{picture(_figure(data), 'curves')}"
+        f"<ul>{points}</ul>{_table(data)}{picture(_figure(data), 'curves')}{gaps}"
         f"<h2>Positions that nothing was learned from</h2><p>Nothing picked; the policy of "
         f"{data['best']}, greedy. Below, how likely it is to write each legal move.</p>"
         f"<div class=row>{asked}</div>{_games(recipe, data['best'])}",

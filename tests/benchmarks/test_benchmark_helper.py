@@ -106,3 +106,15 @@ def test_two_threads_are_to_be_as_much_faster_as_there_are_trees():
     now = search.with_scaling(before, scaling)
     assert [claim.get("target") for claim in now["claims"]] == [None, 1.8, 1.6]
     assert now["memory"] == 5 and now["scaling"] is scaling
+
+
+@pytest.mark.parametrize("name", ["rules", "games"])
+def test_a_game_that_is_misspelt_is_refused_with_those_there_are(monkeypatch, capsys, name):
+    module = importlib.import_module(f"playout.benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [name, "othello", "otello", "--quick"])
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    said = capsys.readouterr()
+    line = said.err.splitlines()[-1]
+    assert "argument GAME: no 'otello' here; there are backgammon, " in line and not said.out
+    assert ", go, " in line and ", hex, " in line and "(" not in line

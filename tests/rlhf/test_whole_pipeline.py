@@ -86,10 +86,24 @@ def test_the_report_is_one_page_with_plots_tables_and_samples(finished):
     assert set(found["judge"]) == {"rlhf", "dpo"}
     assert read_preferences(folder / "dpo" / "pairs.jsonl")
     assert "Pretraining " in page and "answers that end" in page and "likeliest" in page
+    mean, largest = found["sampling_gap"]["rlhf"]
+    assert set(found["sampling_gap"]) == {"rlhf"} and 0 <= mean <= largest < 1e-3
+    assert "0 means that what was learned from is what was sampled" in page
     last = found["trained"]["rlhf"][-1]
     assert 0 < last["distinct_words"] <= 1 and 0 <= last["greedy_repeated"] <= 1
     said = "\n".join(closing(folder))
     assert "What it came to" in said and "sampled" in said and "likeliest" in said
+
+
+def test_the_command_ends_with_what_it_came_to_a_sample_and_what_comes_next(finished, capsys):
+    folder, _, command = finished
+    assert main([word for word in command if word != "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    told = "\n".join(closing(folder))
+    assert "A held-out prompt, not picked: " in told and printed.count(told) == 1
+    last = printed.partition(told)[2].strip()
+    assert last == f"run {folder}: playout rlhf chat|generate|judge {folder}"
+    assert main(command) == 0 and not capsys.readouterr().out
 
 
 def test_texts_are_scored_line_by_line(finished, tmp_path, capsys):

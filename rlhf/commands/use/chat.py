@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from playout.rlhf.commands.answer_options import AnswerOptions
 from tyro.conf import Positional, arg
@@ -16,6 +16,9 @@ class Command(AnswerOptions):
     """A stage, a whole pipeline, or a Hugging Face folder."""
     temperature: float = 0.8
     """Of the sampling: higher is more varied, 0 takes the likeliest token."""
+    truncate: Literal["error", "left", "right"] = "error"
+    """What is cut of a line that does not fit by itself, once all earlier turns have made room: its
+    beginning or its end; error does not answer it."""
     whole: bool = False
     """Keep earlier lines as context; with a chat template they are kept anyway."""
 

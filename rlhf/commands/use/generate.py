@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.rlhf.commands.answer_options import AnswerOptions
 from tyro.conf import Positional, arg
@@ -35,11 +35,6 @@ class Command(AnswerOptions):
     """Ask a chat model each plain text as a user's message, rather than to go on from it."""
     samples: int = 1
     """Answers a prompt."""
-    max_length: int = 0
-    """Longest prompt in tokens; 0 allows what the context leaves beside the answer."""
-    truncate: Literal["error", "left", "right"] = "error"
-    """What is cut of a longer prompt: its beginning (of a conversation, the earliest turns) or its
-    end; error stops before anything is answered."""
 
 
 def main(command: Command) -> int:
@@ -59,9 +54,7 @@ def main(command: Command) -> int:
     names = ["the prompt"]
     if command.prompts is not None:
         texts, names = read_asked(command.prompts)
-    player = open_player(
-        command, command.run, max_length=command.max_length, truncate=command.truncate
-    )
+    player = open_player(command, command.run)
     turns = player.talk.speaks_in_turns
     if command.chat and not turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")

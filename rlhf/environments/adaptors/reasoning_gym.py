@@ -9,6 +9,7 @@ get answers that are literals or small formulas.
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -148,9 +149,11 @@ class ReasoningEnvironment:
         if found is not None and found != self._entry["answer"] and evaluates(dataset.score_answer):
             found = found if is_harmless(found) else None
         try:
-            return float(dataset.score_answer(found, self._entry))
+            score = float(dataset.score_answer(found, self._entry))
         except Exception:  # a verifier that cannot read an answer has not found it right
             return 0.0
+        # Sums of shares of a letter exceed 1 by rounding (spell_backward, nine letters).
+        return min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
 
 
 def extract(reply: str, rule: str) -> str | None:

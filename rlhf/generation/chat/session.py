@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from playout.errors import DataError
-from playout.rlhf.data.messages import Message
+from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import fit_prompt
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.player import Answer, LanguagePlayer
@@ -39,12 +39,13 @@ class Session:
         whole: Earlier turns are context of later ones.
         turns: The conversation so far.
         left_out: The last line found earlier turns left out, since they no longer fit.
+        cut: Tokens of the last line that were left out, as the player's `truncate` says.
     """
 
     def __init__(self, player: LanguagePlayer, *, system: str = "", whole: bool = False) -> None:
         self.player, self.system, self.whole = player, system, whole
         self.turns: list[Turn] = []
-        self.left_out = False
+        self.left_out, self.cut = False, 0
         self._after: list[list[int]] = []  # tokens of the conversation up to each turn's end
         self._cached: list[int] = []  # what the decoder's row holds
         self._capacity = 0
@@ -104,7 +105,7 @@ class Session:
     def _read(self, line: str) -> list[int]:
         """The tokens up to where the policy writes."""
         talk, room = self.player.talk, self.player.room()
-        self.left_out = False
+        self.left_out, self.cut = False, 0
         if not talk.speaks_in_turns:
             earlier = [turn.said + turn.answer.text + "\n" for turn in self.turns]
             # What the policy wrote is among the earlier turns, whatever it spells.
@@ -114,13 +115,13 @@ class Session:
                 self.left_out = True
                 del earlier[0]
                 ids = talk.begin("".join([*earlier, line]))
-            if len(ids) > room:
-                raise DataError(f"the text has {len(ids)} tokens, and there is room for {room}")
-            return ids
+            if len(ids) <= room:
+                return ids
+            return self._fit(line)
+        system = [m for m in self.messages() if m["role"] == "system"]
+        alone = [*system, {"role": "user", "content": line}]
         if not self.whole:
-            messages = [m for m in self.messages(line) if m["role"] == "system"]
-            messages.append({"role": "user", "content": line})
-            return fit_prompt(talk, messages, room, "error")[0]
+            return self._fit(alone)
         if self._after:
             so_far = self._after[-1]
             ids = [*so_far, *talk.between(line, so_far[-1] in talk.stop_ids)]
@@ -128,12 +129,27 @@ class Session:
             ids = talk.begin(self.messages(line))
         if len(ids) <= room:
             return ids
-        system = [m for m in self.messages() if m["role"] == "system"]
-        alone = talk.begin([*system, {"role": "user", "content": line}])
-        if len(alone) > room:
-            raise DataError(f"the line has {len(alone)} tokens, and there is room for {room}")
+        if len(talk.begin(alone)) > room:
+            ids = self._fit(alone)
+            self.left_out = bool(self.turns)
+            return ids
         self.left_out = True
         return fit_prompt(talk, self.messages(line), room, "left")[0]
+
+    def _fit(self, alone: Prompt) -> list[int]:
+        """The tokens of a line without earlier turns, cut as the player says."""
+        player = self.player
+        special = not self.whole  # what the policy wrote may be in it otherwise
+        try:
+            ids, self.cut = fit_prompt(
+                player.talk, alone, player.room(), player.truncate, special=special
+            )
+        except DataError as error:
+            if "room for" not in str(error):
+                raise  # the template does not take it
+            hint = "let it be cut (truncate left or right), or ask for a shorter answer"
+            raise DataError(f"the line: {error}; {hint}") from None
+        return ids
 
     def _write(self, ids: list[int], hear: Callable[[str], None]) -> Answer:
         player, talk = self.player, self.player.talk
@@ -169,7 +185,7 @@ class Session:
         hear(text.finish())
         # The last token was chosen and not yet read.
         self._cached = [*ids, *tokens][:-1] if tokens else []
-        return Answer(text.text, tokens, logprobs, finished, len(ids))
+        return Answer(text.text, tokens, logprobs, finished, len(ids), self.cut)
 
     def _make_room(self, length: int) -> None:
         """Let the cache grow in few steps; what it held has to be read again after each."""

@@ -115,6 +115,8 @@ def _answer(
     write("\n")
     if session.left_out:
         show("(the earliest turns no longer fit and were left out)")
+    if session.cut:
+        show(f"(the line does not fit: {session.cut} tokens were left out)")
     return True
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import json
 from types import SimpleNamespace
 
@@ -91,6 +92,20 @@ def test_prompts_of_any_length_are_cut_as_asked_and_counted(folder, tmp_path, ca
         assert "2 prompts were cut to fit" in capsys.readouterr().err
     error = refused(folder, tmp_path, capsys, lines)
     assert "prompts.jsonl, line 1: it has" in error and "there is room for" in error
+
+
+def test_a_talk_takes_the_same_lengths_and_cuts(folder, monkeypatch, capsys):
+    command = ["rlhf", "chat", str(folder), "--max-new-tokens", "8", "--max-length", "90"]
+    for words, said in (
+        ([], "(the line: it has 231 tokens, and there is room for 90; let it be cut"),
+        (["--truncate", "left"], "(the line does not fit: 141 tokens were left out)"),
+        (["--truncate", "right"], "(the line does not fit: 141 tokens were left out)"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO("the cat " * 100 + "\n/quit\n"))
+        assert main([*command, *words]) == 0
+        assert said in capsys.readouterr().out
+    assert main(["rlhf", "chat", str(folder), "--max-length", "-1"]) == 2
+    assert "--max-length must be at least 1, not -1" in capsys.readouterr().err
 
 
 def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_path):

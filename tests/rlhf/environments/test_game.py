@@ -339,11 +339,39 @@ def test_who_writes_an_illegal_move_has_lost_to_the_others():
         env.reset({"seat": 0, "opening": ""}, 0)
         assert all(not env.step(move).done for move in ("5", "1")[:wrong])
         last = env.step("none")
-        assert last.done and last.reward == {f"player {wrong + 1}": -1.0}
+        assert last.done
+        assert last.reward == {f"player {wrong + 1}": -1.0, f"player {2 - wrong}": 1.0}
         found = env.metrics()
         assert (found["result"], found["won"], found["lost"]) == (
             result, float(result > 0), float(result < 0)
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "others"),
+    [
+        ("tic_tac_toe", {"reward": "legal"}, {}),  # no result is learned from
+        ("tic_tac_toe", {"reward": "legal+result"}, {"player 2": 1.0}),
+        ("tic_tac_toe", {"illegal_reward": -0.25}, {"player 2": 1.0}),
+        ("tic_tac_toe", {"illegal": "resample", "retries": 0}, {"player 2": 1.0}),
+        ("kuhn_poker(players=5)", {}, {f"player {n}": 0.25 for n in (2, 3, 4, 5)}),
+        ("game_2048", {}, {}),
+    ],
+)
+def test_a_role_wins_by_another_s_illegal_move_where_results_are_learned_from(
+    name, options, others
+):
+    env = make(name, {"mode": "game", "opponent": "self", **options})()
+    env.reset({"seat": 0, "opening": ""}, 0)
+    last = env.step("none")
+    assert last.done
+    assert last.reward == {"player 1": options.get("illegal_reward", -1.0), **others}
+
+
+def test_against_an_opponent_an_illegal_move_costs_its_reward_alone():
+    against = make("tic_tac_toe", {"mode": "game"})()
+    against.reset({"seat": 1, "opening": ""}, 0)
+    assert against.step("none") == (None, -1.0, True, False)
 
 
 def test_the_solver_is_not_asked_where_it_cannot_answer():

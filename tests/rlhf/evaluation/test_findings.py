@@ -4,8 +4,13 @@ import math
 
 import pytest
 from playout.agents.runs.metrics import MetricsLog
-from playout.rlhf.evaluation.findings import of_best_of_n, of_classification, of_method
-from playout.rlhf.evaluation.report import curve, evaluations_of
+from playout.rlhf.evaluation.findings import (
+    of_best_of_n,
+    of_classification,
+    of_method,
+    of_sampling,
+)
+from playout.rlhf.evaluation.report import curve, evaluations_of, sampling_gaps
 from playout.rlhf.evaluation.wording import distinct_share, repeated_share
 
 START = {
@@ -87,6 +92,22 @@ def test_best_of_n_is_compared_at_equal_kl():
     (beyond,) = of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, table)
     assert "best of 2, at a KL of 0.20 at most, reaches a reward of 0.40" in beyond
     assert of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, []) == []
+
+
+def test_how_far_sampling_and_learning_lay_apart_is_one_sentence_of_the_whole_run(tmp_path):
+    folders = {stage: tmp_path / stage for stage in ("rlhf", "grpo", "dpo", "none")}
+    for stage, found in (("rlhf", (1e-5, math.nan, 3e-5)), ("grpo", (0.0,)), ("dpo", (None,))):
+        folders[stage].mkdir()
+        log = MetricsLog(folders[stage])
+        for n, gap in enumerate(found, 1):
+            gaps = {} if gap is None else {"val/sampling_gap": gap, "val/sampling_gap_max": 8 * gap}
+            log.append(n, n, {"train/loss": 1.0, **gaps})
+        log.close()
+    gaps = sampling_gaps(folders)
+    assert gaps == {"rlhf": pytest.approx((2e-5, 2.4e-4)), "grpo": (0.0, 0.0)}
+    (line,) = of_sampling(gaps)
+    assert "over the run: rlhf 2e-05 and 0.00024; grpo 0 and 0 (0 means that what was" in line
+    assert of_sampling(sampling_gaps({"dpo": folders["dpo"]})) == []
 
 
 def test_what_was_no_number_and_a_torn_line_are_no_points_of_a_curve(tmp_path):

@@ -102,6 +102,23 @@ def test_the_earliest_turns_make_room_and_a_line_that_cannot_fit_leaves_all_as_i
     assert session.turns == turns and session.ask("the cat").tokens
 
 
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_line_that_does_not_fit_alone_is_cut_as_asked(plain, whole):
+    long = "the cat " * 60 + "sat"
+    for side, first in (("left", False), ("right", True)):
+        player = player_of(plain=plain, max_length=60, truncate=side)
+        session = Session(player, whole=whole)
+        answer = session.ask("the cat sat")
+        assert (answer.cut, session.cut, session.left_out) == (0, 0, False)
+        answer = session.ask(long)
+        assert answer.cut == session.cut > 0 and 0 < answer.prompt_tokens <= 60
+        assert session.left_out == whole  # the turn before made room first
+        read = player.tokenizer.decode(session._after[-1][: answer.prompt_tokens])
+        assert "the cat the cat" in read and ("sat" in read) == (not first)
+        assert session.ask("the cat").cut == 0
+
+
 def lines(*given):
     left = list(given)
 

@@ -182,6 +182,8 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     assert "legal answers in later turns" in said and "later turns, sampled" in page
     assert "Whole games" in page and "nothing was learned from" in page
     found = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
+    assert "0 means that what was learned from is what was sampled" in page
+    assert set(found["sampling_gap"]) == {"grpo", "rlhf"}
     stages = ["pretrain", "tactics", "sft", "grpo", "rlhf"]
     assert [one["stage"] for one in found["measured"]] == stages
     options = RunDir.open(tmp_path / "run").config["env_options"]

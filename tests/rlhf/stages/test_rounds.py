@@ -41,8 +41,13 @@ def test_a_run_by_minutes_learns_what_one_of_as_many_rounds_does(tmp_path, capsy
 
 @pytest.mark.parametrize(
     ("batch", "minutes", "evaluation", "left", "part"),
-    [(16, 10.0, 0.0, 10.0, 2), (16, 10.0, 12.0, 8.0, 2), (16, 10.0, 600.0, 5.0, 2), (6, 4.0, 0.0, 4.0, 6)],
-)  # fmt: skip
+    [
+        (16, 10.0, 0.0, 10.0, 2),
+        (16, 10.0, 12.0, 8.0, 2),
+        (16, 10.0, 600.0, 5.0, 2),  # evaluations take half at most
+        (6, 4.0, 0.0, 4.0, 6),
+    ],
+)
 def test_answers_that_fit_beside_evaluations_make_rounds(
     monkeypatch, tmp_path, batch, minutes, evaluation, left, part
 ):

@@ -1,11 +1,16 @@
 """Datasets of reasoning-gym as environments, against the library's own questions and scores."""
 
 import importlib
+import math
 import sys
 
 import pytest
 from playout.errors import ConfigError
-from playout.rlhf.environments.adaptors.reasoning_gym import evaluates, extract
+from playout.rlhf.environments.adaptors.reasoning_gym import (
+    ReasoningEnvironment,
+    evaluates,
+    extract,
+)
 from playout.rlhf.environments.load import load_environment
 
 HOSTILE = "[open({path!r}, 'w')]"
@@ -279,6 +284,76 @@ def test_a_verifier_that_evaluates_answers_never_gets_code(name, tmp_path):
     environment.reset(task, 0)
     right = task["answer"] or task["metadata"]["example_answer"]
     assert environment.step(right).reward == 1
+
+
+STRANGE = (
+    "", " ", "\0", "\n\n\n", "9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000, "1e999999999",
+    "1e400", "nan", "-inf", "[nan]", "None", "1/0", "1..2", "1_0", "½", "٣", "５", "\u202e12",
+    "\ud800", "🙂" * 200, "[" * 3000, "[" * 3000 + "]" * 3000, "(" * 200 + "1" + ")" * 200,
+    "{}" * 99, '{"a": [1, {}]}', "[[1, 2], [3]]", "[]", "{}", "()", "1 " * 5000, "x" * 100_000,
+    "\\frac{1}{0}", "x = ", "%s%n", "'", '"', "\\", "lambda: 0", "__import__('os').abort()",
+    "import os\nos.abort()", "raise SystemExit",
+)  # fmt: skip
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    "name",
+    [
+        "complex_arithmetic",
+        "decimal_chain_sum",
+        "family_relationships",
+        "fraction_simplification",
+        "graph_color",
+        "knights_knaves",
+        "mini_sudoku",
+        "n_queens",
+        "polynomial_multiplication",
+        "rotate_matrix",
+        "spell_backward",
+        "time_intervals",
+        "tower_of_hanoi",
+        "word_ladder",
+    ],
+)
+def test_no_answer_however_strange_breaks_a_verifier_or_leaves_the_scale(name):
+    pytest.importorskip("reasoning_gym")
+    factory = load_environment(f"reasoning_gym:{name}", {"size": 2, "test_size": 1})
+    for task in factory.tasks("train"):
+        right = str(task["answer"])
+        for text in (*STRANGE, right[:-1], right[1:], right[::-1], right * 50, f"{right}\0"):
+            environment = factory()
+            environment.reset(task, 0)
+            step = environment.step(text)
+            assert step.done and 0 <= step.reward <= 1, text[:40]
+
+
+@pytest.mark.parametrize(
+    ("found", "score"),
+    [
+        (1.0000000000000002, 1.0),
+        (-0.5, 0.0),
+        (math.nan, 0.0),
+        (math.inf, 0.0),
+        (None, 0.0),
+        (10**400, 0.0),
+        (RecursionError(), 0.0),
+        (MemoryError(), 0.0),
+        (True, 1.0),
+        (0.25, 0.25),
+    ],
+)
+def test_a_verifier_that_fails_or_leaves_the_scale_is_no_failure_of_the_run(found, score):
+    class Dataset:
+        def score_answer(self, answer, entry):
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    environment = ReasoningEnvironment({"made": Dataset()})
+    environment.reset({"question": "?", "answer": "1", "metadata": {"source_dataset": "made"}}, 0)
+    assert environment.step("2") == (None, score, True, False)
+    assert environment.metrics() == {"correct": float(score == 1), "formatted": 1.0}
 
 
 @pytest.mark.peer
