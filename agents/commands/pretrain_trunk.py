@@ -183,6 +183,7 @@ def _train(command: Command) -> RunDir:
             seed=command.data_seed,
             wrappers=command.wrappers,
             env_options=command.env_options,
+            quiet=command.quiet,
         )
     config = command.pretrain
     if command.resume is None:
@@ -374,6 +375,8 @@ def _game(split: Split) -> str:
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
+    from playout.agents.pretraining.data.pictures import tell_of_repeats
+
     weights = sum(p.numel() for p in trainer.trunk.parameters())
     heads = sum(p.numel() for p in trainer.objective.parameters())
     channels, height, width = split.train.shape
@@ -389,3 +392,4 @@ def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
         f"  saved in  {path}",
         flush=True,
     )
+    tell_of_repeats(split)

@@ -1,14 +1,16 @@
 """Positions that the exact solver has labelled, to learn from as from games of self-play.
 
 Positions come from random play; the policy is even over the moves that keep the outcome, the value
-is the outcome. Left out: what learns from them.
+is the outcome. Left out: what learns from them, and where they are kept (data/solved.py).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 from playout.agents.alphazero.replay import Examples
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError
@@ -27,10 +29,43 @@ def label(
     seed: int = 0,
 ) -> Examples:
     """Up to `count` different solved positions from random play; stops when `seconds` are over."""
+    return examples_of(
+        *solve(game, count=count, plies=plies, seconds=seconds, threads=threads, seed=seed)
+    )
+
+
+def solve(
+    game: NativeGame,
+    *,
+    count: int,
+    plies: tuple[int, int],
+    seconds: float | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    tell: Callable[[int], None] | None = None,
+) -> tuple[StateBatch, npt.NDArray[np.int8]]:
+    """The positions of `label`, and the outcome of every move in them.
+
+    Args:
+        game: has a solver.
+        count: of positions, at most.
+        plies: of random play before them, from and to.
+        seconds: after which it stops; None: never.
+        threads: of the solver, which finds the same with any number.
+        seed: of random play.
+        tell: is told how many there are.
+
+    Returns:
+        N positions and outcomes [N, A], as `Solver.outcomes` gives them.
+
+    Raises:
+        ConfigError: random play of so many plies leads to no position that goes on.
+    """
     solver = Solver(game, table_mb=128, threads=threads)
     rng = np.random.default_rng([seed, 8])
     seen: set[int] = set()
-    parts: list[Examples] = []
+    parts: list[npt.NDArray[np.uint8]] = []
+    outcomes: list[npt.NDArray[np.int8]] = []
     found, begun, fruitless = 0, time.monotonic(), 0  # batches in a row without a new position
     while found < count and fruitless < 20:
         if parts and seconds is not None and time.monotonic() - begun > seconds:
@@ -47,16 +82,24 @@ def label(
         states = states[np.flatnonzero(~states.is_terminal())][: count - found]
         fruitless = 0 if len(states) else fruitless + 1
         if len(states):
-            parts.append(examples_of(states, solver))
+            parts.append(states.data.copy())
+            outcomes.append(solver.outcomes(states))
             found += len(states)
+            if tell is not None:
+                tell(found)
     if not parts:
         raise ConfigError(f"{game}: no position of {plies[0]} to {plies[1]} random plies")
-    return Examples.concatenate(parts)
+    whole = StateBatch.from_data(game, np.concatenate(parts), check=False)
+    return whole, np.concatenate(outcomes)
 
 
-def examples_of(states: StateBatch, solver: Solver) -> Examples:
-    """Solved positions as training examples."""
-    outcomes = solver.outcomes(states)
+def examples_of(states: StateBatch, outcomes: npt.NDArray[np.int8]) -> Examples:
+    """Solved positions as training examples.
+
+    Args:
+        states: N positions.
+        outcomes: [N, A], as `Solver.outcomes` gives them.
+    """
     best = outcomes.max(axis=1)
     keeps = (outcomes == best[:, None]).astype(np.float32)
     policy = keeps / keeps.sum(axis=1, keepdims=True)

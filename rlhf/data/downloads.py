@@ -21,6 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
+from playout.agents.runs.checkpoint.cache import cache_folder
 from playout.errors import DataError
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "SOURCES",
     "FileSet",
     "Source",
-    "cache_folder",
     "fetch",
     "fetch_files",
     "is_vote_name",
@@ -134,15 +134,6 @@ FILE_SETS = {
         ),
     )
 }
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $PLAYOUT_CACHE, or playout/ in the user's cache folder."""
-    own = os.environ.get("PLAYOUT_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "playout"
 
 
 def sha256_of(path: Path) -> str:

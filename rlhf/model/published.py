@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from playout.agents.runs import ranks
+from playout.agents.runs.checkpoint.cache import cache_folder
 from playout.errors import ConfigError
-from playout.rlhf.data.downloads import cache_folder, fetch, members
+from playout.rlhf.data.downloads import fetch, members
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.checkpoints.gguf import read_gguf
 from playout.rlhf.model.folder import FETCHED, export_model

@@ -9,7 +9,7 @@ the split only; openings that different games share may be on both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +28,10 @@ from playout.agents.pretraining.data.dataset import (
     Split,
     split_rows,
 )
-from playout.agents.pretraining.supervised import label
+from playout.agents.pretraining.data.solved import solved_examples
 from playout.agents.rating.play import play_games
-from playout.cores import usable_cores
+from playout.agents.runs import ranks
+from playout.agents.runs.console import progress
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -163,7 +164,9 @@ def _must_suit(game: NativeGame) -> None:
 
 
 @lru_cache(maxsize=4)  # the solver takes minutes, and studies ask again and again
-def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0) -> Split:
+def positions_of_game(
+    text: str, *, count: int, seed: int = 0, threads: int = 0, quiet: bool = False
+) -> Split:
     """Labelled positions of a game, a tenth held out.
 
     Args:
@@ -171,13 +174,15 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
         count: of positions, about.
         seed: of random play.
         threads: of the solver, which finds the same with any number; 0: every core.
+        quiet: show no progress.
     """
     game = find_game(text)
     _must_suit(game)
     if can_prove(game):
         plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
-        cores = threads or usable_cores()
-        found = label(game, count=count, plies=plies, threads=cores, seed=seed)
+        found = solved_examples(
+            game, count=count, plies=plies, seed=seed, threads=threads, quiet=quiet
+        )
         labels = found.values[:, 0].astype(np.int64) + 1
         states = StateBatch.from_data(game, found.states, check=False)
         _, groups = np.unique(canonical_hashes(states), return_inverse=True)
@@ -190,7 +195,9 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
             groups=groups.astype(np.int64),
         )
         return _split(whole, seed)
-    lines = _played(game, count=count, seed=seed)
+    quiet = quiet or not ranks.is_first()
+    with progress(f"games of {TEACHER}, {game}", count, unit="positions", quiet=quiet) as tell:
+        lines = _played(game, count=count, seed=seed, tell=tell)
     return _of_lines(text, game, lines, seed=seed)
 
 
@@ -222,7 +229,7 @@ def positions_of_records(path: Path, *, seed: int = 0) -> Split:
 
 
 def _played(
-    game: NativeGame, *, count: int, seed: int
+    game: NativeGame, *, count: int, seed: int, tell: Callable[[int], None]
 ) -> list[tuple[Sequence[int], Sequence[float]]]:
     """Games between two of the teacher, after a few random moves, with about `count` positions."""
     from playout.agents.rating.openings import opening_plies, random_openings
@@ -238,6 +245,7 @@ def _played(
         played = play_games(game, [player], seats, batch, range(len(batch)), seed=seed + len(found))
         found += [(one.moves, one.returns) for one in played]
         positions += sum(len(one.moves) for one in played)
+        tell(min(positions, count))
     return found
 
 

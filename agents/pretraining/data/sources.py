@@ -158,6 +158,7 @@ def load(
     threads: int = 0,
     wrappers: Sequence[str] = (),
     env_options: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> Split:
     """The data of that name.
 
@@ -171,6 +172,7 @@ def load(
         threads: of a solver that labels positions; 0: every core.
         wrappers: of observations, around the environment ...
         env_options: ... and its keywords.
+        quiet: show no progress where positions are solved or played.
 
     Raises:
         DataError: what is there cannot be used. ConfigError: there is nothing of that name.
@@ -192,7 +194,7 @@ def load(
     if holds_games(path):
         return positions_of_records(path, seed=seed)
     try:
-        return positions_of_game(data, count=count, seed=seed, threads=threads)
+        return positions_of_game(data, count=count, seed=seed, threads=threads, quiet=quiet)
     except ConfigError as error:
         if "no game is named" not in str(error) and "is not a game" not in str(error):
             raise

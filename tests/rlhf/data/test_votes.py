@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from playout.agents.runs.checkpoint.cache import cache_folder
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import DataError
@@ -61,7 +62,7 @@ def test_a_changed_or_missing_file_of_votes_is_refused_in_a_line(published):
     (published / "results.jsonl").unlink()
     with pytest.raises(DataError, match=r"cannot be fetched.*put prompts\.jsonl, .* into .*llmfao"):
         fetch_files("llmfao")
-    folder = downloads.cache_folder() / "downloads" / "llmfao"
+    folder = cache_folder() / "downloads" / "llmfao"
     for name, text in CROWD.items():
         (folder / name).write_text(text)  # as somebody without a network puts them there
     assert fetch_files("llmfao") == folder

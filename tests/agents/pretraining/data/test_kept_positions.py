@@ -1,0 +1,106 @@
+"""Solved positions are kept where solving takes long, and solved again where they are not sound."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import playout
+import pytest
+from playout.agents.pretraining.data import positions, solved
+from playout.agents.pretraining.data.positions import positions_of_game
+from playout.agents.pretraining.supervised import label
+
+GAME = "connect_four(width=4,height=4)"
+ASKED = {"count": 300, "plies": (2, 9), "seed": 3}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The folder of the cache, in which everything is kept."""
+    monkeypatch.setenv("PLAYOUT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(solved, "KEPT_FROM", 0.0)
+    return tmp_path / "cache" / "solved"
+
+
+def same(one, other):
+    """Whether two lots of examples are equal."""
+    return (
+        np.array_equal(one.states, other.states)
+        and np.array_equal(one.values, other.values)
+        and np.array_equal(one.policy.dense(4), other.policy.dense(4))
+    )
+
+
+def no_solver(*arguments, **options):
+    raise AssertionError("it was solved again")
+
+
+def test_what_was_solved_is_read_the_next_time_and_is_what_the_solver_says(kept, monkeypatch):
+    game = playout.game(GAME)
+    first = solved.solved_examples(game, **ASKED, quiet=True)
+    assert len(list(kept.iterdir())) == 1
+    assert same(first, label(game, **ASKED))
+    with monkeypatch.context() as patched:
+        patched.setattr(solved, "solve", no_solver)
+        assert same(first, solved.solved_examples(game, **ASKED, quiet=True))
+        for other in ({"count": 299}, {"seed": 4}, {"plies": (2, 8)}):
+            with pytest.raises(AssertionError, match="solved again"):
+                solved.solved_examples(game, **{**ASKED, **other}, quiet=True)
+        with pytest.raises(AssertionError, match="solved again"):
+            solved.solved_examples(playout.game("tic_tac_toe"), **ASKED, quiet=True)
+
+
+def test_every_damaged_byte_is_noticed_and_mended(kept):
+    game = playout.game(GAME)
+    whole = solved.solved_examples(game, **{**ASKED, "count": 40}, quiet=True)
+    (path,) = kept.iterdir()
+    sound, rng = path.read_bytes(), np.random.default_rng(5)
+    for place in [0, 8, len(sound) - 1, *rng.integers(len(sound), size=60).tolist()]:
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        assert same(whole, solved.solved_examples(game, **{**ASKED, "count": 40}, quiet=True))
+    for cut in (0, 4, len(sound) // 2):
+        path.write_bytes(sound[:cut])
+        assert same(whole, solved.solved_examples(game, **{**ASKED, "count": 40}, quiet=True))
+        assert path.read_bytes() == sound
+
+
+def test_what_does_not_fit_the_game_is_not_believed_whatever_its_hash(kept):
+    game = playout.game(GAME)
+    solved.solved_examples(game, **ASKED, quiet=True)
+    (path,) = kept.iterdir()
+    states, outcomes = solved._read(path, game)
+    full = states[np.flatnonzero((outcomes == -2).any(axis=1))]
+    for batch, told in ((full, np.zeros((len(full), 4), np.int8)), (states, outcomes[:-1])):
+        solved._keep(path, batch, told)
+        assert solved._read(path, game) is None
+    solved._keep(path, states, outcomes)
+    assert solved._read(path, game) is not None
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_hinders_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(solved, "KEPT_FROM", 0.0)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PLAYOUT_CACHE", str(tmp_path / "file"))
+    assert len(solved.solved_examples(playout.game(GAME), **ASKED, quiet=True)) == 300
+
+
+def test_quick_ones_are_not_kept_and_all_are_told_as_they_come(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLAYOUT_CACHE", str(tmp_path))
+    told = []
+
+    @contextmanager
+    def shown(title, total, *, unit, quiet):
+        told.append([title, total, unit, quiet])
+        yield told[-1].append
+
+    monkeypatch.setattr(solved, "progress", shown)
+    monkeypatch.setattr(positions, "progress", shown)
+    positions_of_game.cache_clear()
+    for game, quiet in ((GAME, False), (GAME, True), ("othello(size=4)", True)):
+        positions_of_game(game, count=310, seed=1, quiet=quiet)
+    kept, again, othello = told
+    assert kept[0] == f"solving {playout.game(GAME)}" and kept[1:4] == [310, "positions", False]
+    assert kept[4] <= 256 and kept[-1] == 310 and kept[4:] == sorted(kept[4:])
+    assert again[3] is True and othello[3] is True and othello[-1] == 310
+    assert not list(tmp_path.iterdir())
