@@ -17,8 +17,9 @@ from playout.agents.alphazero.player import game_of
 from playout.agents.ppo.league.games import native_game
 from playout.agents.ppo.player import learned_source
 from playout.agents.pretraining.data.dataset import COUNT, Split
+from playout.agents.pretraining.data.pictures import tell_of_repeats
 from playout.agents.pretraining.data.sources import are_made, load, takes_size, trust_typed
-from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.probes import MAX_ROWS, probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trunk import Trunk, trunk_of
 from playout.agents.runs.devices import resolve_device, resolve_dtype
@@ -58,6 +59,7 @@ def evaluate_trunk(
     )
     if "rows" in found:
         print(f"{options.probe} probe of {run.path}, held-out pictures of {name}")
+        tell_of_repeats(data)
         _print_rows(found)
     else:
         for what in ("trunk", "pixels"):
@@ -105,7 +107,9 @@ def _is_its_own(name: str, count: int | None, run: RunDir) -> bool:
 def _print_rows(found: Mapping[str, Any]) -> None:
     """Accuracies by share of the labels, of features and beside them of pixels."""
     for number, row in enumerate(found["rows"]):
-        line = f"  {100 * row['labels']:5.0f} % of labels ({row['pictures']:6,} pictures): "
+        line = f"  {100 * row['used']:5.3g} % of labels ({row['pictures']:6,} pictures"
+        capped = row["pictures"] == MAX_ROWS and row["used"] < row["labels"]
+        line += ", the most that are read): " if capped else "): "
         line += _with_interval(row)
         if "pixels" in found:
             line += f"; pixels {_with_interval(found['pixels'][number])}"

@@ -152,9 +152,16 @@ def neighbour_accuracy(
     return right / len(t)
 
 
-def _row(share: float, count: int, accuracy: float, tested: int) -> dict[str, Any]:
+def _row(share: float, count: int, train: Dataset, accuracy: float, tested: int) -> dict[str, Any]:
+    """What was found with `count` labels of those of `train`, of which `share` were asked for."""
     low, high = share_interval(accuracy * tested, tested)
-    return {"labels": share, "pictures": count, "accuracy": accuracy, "interval": [low, high]}
+    return {
+        "labels": share,
+        "used": count / int((train.labels >= 0).sum()),
+        "pictures": count,
+        "accuracy": accuracy,
+        "interval": [low, high],
+    }
 
 
 def probe(
@@ -175,7 +182,7 @@ def probe(
         trunk: what is judged; it is not changed.
         data: labelled.
         kind: "linear", "neighbours", "finetune" or "clusters".
-        shares: of the labels.
+        shares: of the labels; linear and neighbours read MAX_ROWS pictures at most.
         seed: of which labels, and of fitting.
         dtype: of the trunk's products.
         epochs: of fine-tuning on all labels; fewer labels get more, up to ten times as many.
@@ -183,9 +190,10 @@ def probe(
         pixels: whether linear and neighbours read raw input too.
 
     Returns:
-        `rows` with accuracy and interval a share, of `linear` and `neighbours` also `pixels`, such
-        rows of raw input; of clusters, `trunk` and `pixels` with the scores of `cluster_scores`,
-        and with a picture `maps`.
+        `rows` with accuracy and interval a share: `labels` is the share that was asked for, `used`
+        the one that was read, which is that of so many `pictures`; of `linear` and `neighbours`
+        also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with the scores of
+        `cluster_scores`, and with a picture `maps`.
 
     Raises:
         DataError: the data has no labels, or too few for clusters. ConfigError: an unknown kind.
@@ -242,7 +250,7 @@ def _read(
             accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
         else:
             accuracy = neighbour_accuracy(seen, labels, tested, wanted, classes)
-        rows.append(_row(share, len(picked), accuracy, independent(test, held)))
+        rows.append(_row(share, len(picked), train, accuracy, independent(test, held)))
     return rows
 
 
@@ -273,4 +281,4 @@ def _finetune(
         found = trainer.measure(data.test, held)
     finally:
         trainer.close()
-    return _row(share, count, found["accuracy"], independent(data.test, held))
+    return _row(share, count, data.train, found["accuracy"], independent(data.test, held))

@@ -26,7 +26,7 @@ from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
 from playout.agents.pretraining.data.folders import read_given
-from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.pictures import Pictures, tell_of_repeats
 from playout.agents.pretraining.data.sources import digest, read_otherwise
 from playout.agents.pretraining.data.sources import load as load_data
 from playout.agents.pretraining.objectives.labels import Classes
@@ -174,7 +174,8 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     """The objective on held-out data, or the classes of given pictures."""
     if options.pictures:
         return {"pictures": _told(run, options)}
-    trainer = _trainer(run, options.which, data_of(run), options)
+    data = data_of(run)
+    trainer = _trainer(run, options.which, data, options)
     test = trainer.data.test  # with the run's own augmentation
     rows = trainer.measurable(test)
     try:
@@ -182,6 +183,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     finally:
         trainer.close()
     print(f"{len(rows):,} held-out pictures of {test.name}")
+    tell_of_repeats(data)
     found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
     found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
     for name, value in measured.items():

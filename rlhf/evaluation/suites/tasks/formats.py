@@ -1,9 +1,9 @@
 """Suites in the formats in which they are published, read from local files or from the hub.
 
-MMLU (Hendrycks et al. 2021): a folder of CSV files without a header, or rows with question, choices
-and answer. BIG-bench (Srivastava et al. 2022): a task's task.json. Rows (.jsonl, .json, .csv,
-.parquet, `hub:NAME`): ARC, HellaSwag, PIQA, BLiMP and what looks like them. Tests of code are
-code.py's.
+MMLU (Hendrycks et al. 2021): a folder of CSV files without a header, rows with question, choices
+and answer, or such rows of the hub with their examples. BIG-bench (Srivastava et al. 2022): a
+task's task.json. Rows (.jsonl, .json, .csv, .parquet, `hub:NAME`): ARC, HellaSwag, PIQA, BLiMP and
+what looks like them. Tests of code are code.py's.
 """
 
 import csv
@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.rows import Row, name_of, read_bytes, read_rows, text_field, to_text
+from playout.rlhf.data.rows import (
+    Row,
+    hub_split,
+    name_of,
+    read_bytes,
+    read_rows,
+    text_field,
+    to_text,
+)
 from playout.rlhf.evaluation.suites.suite import Choice, Item, Suite, Written
 
 __all__ = ["is_bigbench", "is_mmlu", "read_bigbench", "read_mmlu", "read_suite"]
@@ -69,27 +77,70 @@ def _mmlu_rows(path: Path, subject: str) -> list[Choice]:
     return found
 
 
-def read_mmlu(path: Path, *, name: str = "mmlu") -> Suite:
-    """A folder of MMLU: test/SUBJECT_test.csv, and for examples dev/SUBJECT_dev.csv.
+def read_mmlu(source: str | Path, *, name: str = "mmlu") -> Suite:
+    """MMLU: test/SUBJECT_test.csv, and for examples dev/SUBJECT_dev.csv, of a folder or the hub.
+
+    Args:
+        source: A folder, or `hub:NAME[@CONFIG][:split]`, whose split is by default test and whose
+            examples are those of dev, where there is such.
+        name: Of the suite.
 
     Raises:
-        DataError: Names the row that is none.
+        DataError: It is not there, or a row of it, which is named, is none.
     """
-    items: list[Item] = []
-    headers, examples = {}, {}
+    if str(source).startswith("hub:"):
+        items, examples = _mmlu_of_hub(str(source))
+    else:
+        items, examples = _mmlu_of_folder(Path(source))
+    headers = {}
+    for subject in {item.group: None for item in items}:  # in their order
+        about = f" about {subject.replace('_', ' ')}" if subject else ""
+        headers[subject] = f"The following are multiple choice questions (with answers){about}.\n\n"
+    return Suite(
+        name=name,
+        items=tuple(items),
+        headers=headers,
+        examples=examples,
+        about=f"multiple choice in {len(headers)} subjects, by the letter of the answer",
+    )
+
+
+def _mmlu_of_folder(path: Path) -> tuple[list[Choice], dict[str, list[str]]]:
+    """The questions, and of each subject examples."""
+    items, examples = list[Choice](), {}
     for file in _mmlu_files(path, "test"):
         subject = file.name.removesuffix("_test.csv")
         items += _mmlu_rows(file, subject)
-        spoken = subject.replace("_", " ")
-        headers[subject] = (
-            f"The following are multiple choice questions (with answers) about {spoken}.\n\n"
-        )
         dev = [one for one in _mmlu_files(path, "dev") if one.name == f"{subject}_dev.csv"]
         examples[subject] = [row.example for one in dev for row in _mmlu_rows(one, subject)]
     if not items:
         raise DataError(f"{path} holds no SUBJECT_test.csv with questions, as MMLU's folder does")
-    about = f"multiple choice in {len(headers)} subjects, by the letter of the answer"
-    return Suite(name=name, items=tuple(items), headers=headers, examples=examples, about=about)
+    return items, examples
+
+
+def _mmlu_of_hub(source: str) -> tuple[list[Choice], dict[str, list[str]]]:
+    """The questions, and of each subject the examples of split dev, where there is such a split."""
+    hub, split = hub_split(source, "test")
+    items = [_mmlu_row(row, where) for where, row in read_rows(f"{hub}:{split}")]
+    examples: dict[str, list[str]] = {}
+    if split.partition("[")[0] == "dev":  # its own questions would tell their answers
+        return items, examples
+    try:
+        rows = [*read_rows(f"{hub}:dev")]
+    except DataError:  # the questions have just been read: what is missing is the split
+        return items, examples
+    for where, row in rows:
+        item = _mmlu_row(row, where)
+        examples.setdefault(item.group, []).append(item.example)
+    return items, examples
+
+
+def _mmlu_row(row: Row, where: str) -> Choice:
+    """A row of the hub as a question that is answered by a letter."""
+    missing = [key for key in ("question", "choices", "answer") if key not in row]
+    if missing:
+        raise DataError(f"{where}: it has no {missing[0]}, as MMLU's rows have")
+    return _questioned(row, where, _group(row))
 
 
 # BIG-bench

@@ -9,7 +9,7 @@ that is not here.
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import by_tokens, pad_right
-from playout.rlhf.evaluation.statistics import ratio_interval
+from playout.rlhf.evaluation.suites.results import calibration, interval, seen_part
+from playout.rlhf.evaluation.suites.tasks.harness_samples import Sureness, questions, sureness
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -39,15 +40,22 @@ class Harnessed:
     """What the harness found of a task.
 
     Attributes:
-        values: float64 [N], the headline's value of each document; empty where it has none.
+        values: float64 [N], the headline's value of each document; empty where it has none, or
+            is not their mean.
         metrics: Every metric that is a number; of several ways to read an answer (filters) the
             first one's under the metric's name, others under `METRIC,FILTER`.
         headline: The name of the one that stands for the task.
+        questions: N documents' questions with their answers; "" for one that is not told.
+        bare: The same without answers and the task's own wording; "" for one that is not told.
+        sure: How sure the model is of its choices; None where there are none to choose from.
     """
 
     values: NDArray[np.float64]
     metrics: dict[str, float]
     headline: str
+    questions: list[str] = field(default_factory=list)
+    bare: list[str] = field(default_factory=list)
+    sure: Sureness | None = None
 
 
 class _Model:
@@ -190,7 +198,7 @@ def run_task(
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"lm_eval:{task} cannot be measured: {reason}") from error
-    return _summary(found, name)
+    return _summary(found, name, shots)
 
 
 def _named(path: Path) -> str:
@@ -202,7 +210,7 @@ def _named(path: Path) -> str:
     return path.stem
 
 
-def _summary(found: Any, name: str) -> Harnessed:
+def _summary(found: Any, name: str, shots: int) -> Harnessed:
     metrics: dict[str, float] = {}
     filters: dict[str, str] = {}
     for key, value in found["results"].get(name, {}).items():
@@ -218,13 +226,26 @@ def _summary(found: Any, name: str) -> Harnessed:
     # A task that reads answers in several ways tells of each document once for every way.
     first = filters.get(headline, "")
     samples = found.get("samples", {}).get(name, ())
-    rows = [row.get(headline) for row in samples if row.get("filter", first) == first]
-    single = all(isinstance(value, int | float) for value in rows)
-    return Harnessed(np.array(rows if single else [], np.float64), metrics, headline)
+    samples = [row for row in samples if row.get("filter", first) == first]
+    rows = [row.get(headline) for row in samples]
+    single = bool(rows) and all(isinstance(value, int | float) for value in rows)
+    # Of log-probabilities behind a perplexity neither interval nor part would be in its unit.
+    single = single and bool(np.isclose(np.mean(rows), metrics[headline]))
+    shown = found.get("n-shot", {}).get(name, shots)  # a task may have examples of its own
+    texts, bare = questions(samples, examples=bool(shown))
+    values = np.array(rows if single else [], np.float64)
+    return Harnessed(values, metrics, headline, texts, bare, sureness(samples))
 
 
-def summary_of(found: Harnessed, task: str) -> dict[str, Any]:
-    """The task as a row of results, with an interval where each document has a value."""
+def summary_of(found: Harnessed, task: str, training: Sequence[str] = ()) -> dict[str, Any]:
+    """The task as a row of results, with an interval where each document has a value.
+
+    Args:
+        found: What the harness found.
+        task: Its name.
+        training: Texts that were learned from, in which documents are looked for where the samples
+            tell what they ask.
+    """
     row: dict[str, Any] = {
         "kind": "lm_eval",
         "task": task,
@@ -232,7 +253,12 @@ def summary_of(found: Harnessed, task: str) -> dict[str, Any]:
         "value": found.metrics.get(found.headline),
         "metrics": found.metrics,
     }
+    if found.questions:
+        row["items"] = len(found.questions)
     if len(found.values):
-        _, low, high = ratio_interval(found.values)
-        row |= {"items": len(found.values), "interval": [low, high]}
+        row["interval"] = list(interval(found.values))
+    if found.sure is not None:
+        row["calibration"] = calibration(found.sure.confidence, found.sure.right)
+    if training and any(found.questions):
+        row["contamination"] = seen_part(found.questions, found.bare, training, found.values)
     return row

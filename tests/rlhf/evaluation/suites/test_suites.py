@@ -3,6 +3,8 @@
 import ast
 import gzip
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from playout.envs.core.registry import game
@@ -10,7 +12,12 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.evaluation.suites.suite import Choice, Suite, Written
 from playout.rlhf.evaluation.suites.tasks.catalogue import Material, find_suite
-from playout.rlhf.evaluation.suites.tasks.code import mutants, packaged_problems, read_humaneval
+from playout.rlhf.evaluation.suites.tasks.code import (
+    mutants,
+    packaged_problems,
+    read_humaneval,
+    read_programs,
+)
 from playout.rlhf.evaluation.suites.tasks.formats import read_bigbench, read_mmlu, read_suite
 from playout.rlhf.evaluation.suites.tasks.moves import best_moves, legal_moves
 from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
@@ -101,6 +108,64 @@ BAD = [
 def test_a_row_that_is_no_question_is_named(tmp_path, row, message):
     with pytest.raises(DataError, match=rf"q\.jsonl, line 1.*{message}"):
         read_suite(rows_file(tmp_path / "q.jsonl", row))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the datasets library: (name, configuration, split) -> rows."""
+    held = {}
+
+    def load(path, config, *, split):
+        if (path, config, split) not in held:
+            raise ValueError(f"Unknown split {split!r}.\nShould be one of ['test'].")
+        return held[path, config, split]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    return held
+
+
+def test_mmlu_of_the_hub_is_the_suite_that_its_folder_is(tmp_path, hub):
+    for part in ("test", "dev"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "test" / "world_history_test.csv").write_text('"Who, then?",Ann,Bob,Cy,Di,C\n')
+    (tmp_path / "dev" / "world_history_dev.csv").write_text("What is 1 + 1?,1,2,3,4,B\n")
+    row = {"question": "Who, then?", "subject": "world_history",
+           "choices": ["Ann", "Bob", "Cy", "Di"], "answer": 2}  # fmt: skip
+    example = row | {"question": "What is 1 + 1?", "choices": list("1234"), "answer": 1}
+    hub["cais/mmlu", "all", "test"] = [row]
+    hub["cais/mmlu", "all", "dev"] = [example]
+    found = find_suite("mmlu:hub:cais/mmlu@all", NOTHING)
+    folder = find_suite(f"mmlu:{tmp_path}", NOTHING)
+    assert found == folder and found.digest == folder.digest
+    assert found.shown(0, 1) == folder.shown(0, 1) and "1 + 1" in found.shown(0, 1)
+    dev = find_suite("mmlu:hub:cais/mmlu@all:dev", NOTHING)
+    assert dev.items[0].text.endswith("Answer: B") and "1 + 1" not in dev.shown(0, 1)
+
+
+def test_humaneval_of_the_hub_is_the_suite_that_its_file_is(tmp_path, hub):
+    path = rows_file(tmp_path / "problems.jsonl", PROBLEM)
+    hub["openai/openai_humaneval", None, "test"] = [PROBLEM]
+    found = find_suite("humaneval:hub:openai/openai_humaneval", NOTHING)
+    assert found == find_suite(f"humaneval:{path}", NOTHING) and len(found.items[0].options) == 4
+    hub["mine", "small", "all"] = [PROBLEM | {"test": "def check(f): ...", "entry_point": "above"}]
+    (item,) = read_programs("hub:mine@small:all").items
+    assert item.tests.endswith("check(above)\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mmlu:hub:gone@all", "hub:gone@all:test cannot be loaded: Unknown split 'test'"),
+        ("humaneval:hub:gone:valid", "hub:gone:valid cannot be loaded: Unknown split 'valid'"),
+        ("mmlu:hub:other", "hub:other:test, row 1: it has no question, as MMLU's rows have"),
+        ("humaneval:hub:other", "hub:other:test, row 1: there is no field 'prompt'"),
+    ],
+)
+def test_what_the_hub_does_not_hold_is_one_line(hub, text, message):
+    hub["other", None, "test"] = [{"text": "the cat sat"}]
+    with pytest.raises(DataError, match=message) as error:
+        find_suite(text, NOTHING)
+    assert "\n" not in str(error.value)
 
 
 def test_other_files_that_are_no_suites_are_named(tmp_path):
