@@ -7,7 +7,7 @@ is the outcome. Left out: what learns from them, and where they are kept (data/s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 
 LABEL_BATCH = 256  # positions labelled between looks at the clock
+AFFORDED, ASKED, FAR = 20_000, 16, 10
+"""Nodes that a position of some ply may cost before its ply is drawn less often; positions of a ply
+by which that is known; and times more than is afforded, from which on it is reckoned."""
 
 
 def label(
@@ -42,6 +45,7 @@ def solve(
     seconds: float | None = None,
     threads: int = 1,
     seed: int = 0,
+    odds: Sequence[float] | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> tuple[StateBatch, npt.NDArray[np.int8]]:
     """The positions of `label`, and the outcome of every move in them.
@@ -53,6 +57,7 @@ def solve(
         seconds: after which it stops; None: never.
         threads: of the solver, which finds the same with any number.
         seed: of random play.
+        odds: of each number of plies, as `affordable` gives them; None: any is as likely.
         tell: is told how many there are.
 
     Returns:
@@ -71,7 +76,11 @@ def solve(
         if parts and seconds is not None and time.monotonic() - begun > seconds:
             break
         states = game.batch(LABEL_BATCH)
-        lengths = rng.integers(plies[0], plies[1] + 1, LABEL_BATCH, dtype=np.int32)
+        if odds is None:
+            lengths = rng.integers(plies[0], plies[1] + 1, LABEL_BATCH, dtype=np.int32)
+        else:
+            chosen = rng.choice(np.arange(plies[0], plies[1] + 1), LABEL_BATCH, p=odds)
+            lengths = chosen.astype(np.int32)
         states.random_plies(lengths, int(rng.integers(2**62)))
         rows = []
         for row, number in enumerate(states.hash().tolist()):
@@ -91,6 +100,33 @@ def solve(
         raise ConfigError(f"{game}: no position of {plies[0]} to {plies[1]} random plies")
     whole = StateBatch.from_data(game, np.concatenate(parts), check=False)
     return whole, np.concatenate(outcomes)
+
+
+def affordable(game: NativeGame, plies: tuple[int, int]) -> list[float]:
+    """Odds by which numbers of plies are drawn, so that none takes most of the solver's time.
+
+    Those at which a position costs at most AFFORDED nodes are as likely; others are so much less
+    likely as theirs cost more. Of Connect Four one after 8 plies takes a hundred times as long as
+    one after 16. Where it is far too much, a ply earlier is taken to cost twice as much.
+
+    Args:
+        game: has a solver.
+        plies: from and to.
+    """
+    costs: list[float] = []  # the last ply first
+    for ply in range(plies[1], plies[0] - 1, -1):
+        if costs and costs[-1] > FAR * AFFORDED:
+            costs.append(2 * costs[-1])
+            continue
+        states = game.batch(ASKED)
+        states.random_plies(np.full(ASKED, ply, np.int32), ply)
+        states = states[np.flatnonzero(~states.is_terminal())]
+        solver = Solver(game, table_mb=128)  # with one thread: nodes are the same everywhere
+        if len(states):
+            solver.outcomes(states)
+        costs.append(solver.nodes / max(1, len(states)))
+    weights = np.minimum(1.0, AFFORDED / np.maximum(1.0, costs[::-1]))
+    return [float(weight) for weight in weights / weights.sum()]
 
 
 def examples_of(states: StateBatch, outcomes: npt.NDArray[np.int8]) -> Examples:

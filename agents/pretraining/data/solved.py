@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.agents.alphazero.replay import Examples
-from playout.agents.pretraining.supervised import examples_of, solve
+from playout.agents.pretraining.supervised import affordable, examples_of, solve
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io, tensor_file
 from playout.agents.runs.checkpoint.cache import cache_folder
@@ -43,7 +43,7 @@ def solved_examples(
     threads: int = 0,
     quiet: bool = False,
 ) -> Examples:
-    """As `label` gives them, from the cache if they are there.
+    """Solved positions after as many plies as are `affordable`, from the cache if they are there.
 
     Args:
         game: has a solver.
@@ -67,6 +67,7 @@ def solved_examples(
                 plies=plies,
                 threads=threads or usable_cores(),
                 seed=seed,
+                odds=affordable(game, plies),
                 tell=tell,
             )
         if time.monotonic() - begun > KEPT_FROM and ranks.is_first():

@@ -5,9 +5,12 @@ from contextlib import contextmanager
 import numpy as np
 import playout
 import pytest
+from playout.agents.pretraining import supervised
 from playout.agents.pretraining.data import positions, solved
 from playout.agents.pretraining.data.positions import positions_of_game
-from playout.agents.pretraining.supervised import label
+from playout.agents.pretraining.supervised import affordable, examples_of, solve
+from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact.solver import Solver
 
 GAME = "connect_four(width=4,height=4)"
 ASKED = {"count": 300, "plies": (2, 9), "seed": 3}
@@ -38,7 +41,9 @@ def test_what_was_solved_is_read_the_next_time_and_is_what_the_solver_says(kept,
     game = playout.game(GAME)
     first = solved.solved_examples(game, **ASKED, quiet=True)
     assert len(list(kept.iterdir())) == 1
-    assert same(first, label(game, **ASKED))
+    solver = Solver(game)
+    states = StateBatch.from_data(game, first.states, check=True)
+    assert same(first, examples_of(states, solver.outcomes(states)))
     with monkeypatch.context() as patched:
         patched.setattr(solved, "solve", no_solver)
         assert same(first, solved.solved_examples(game, **ASKED, quiet=True))
@@ -104,3 +109,22 @@ def test_quick_ones_are_not_kept_and_all_are_told_as_they_come(tmp_path, monkeyp
     assert kept[4] <= 256 and kept[-1] == 310 and kept[4:] == sorted(kept[4:])
     assert again[3] is True and othello[3] is True and othello[-1] == 310
     assert not list(tmp_path.iterdir())
+
+
+def test_plies_whose_positions_cost_more_are_drawn_less_often(monkeypatch):
+    game, plies = playout.game("connect_four(width=5,height=5)"), (4, 12)
+    even = affordable(playout.game(GAME), plies)
+    assert even == pytest.approx([1 / 9] * 9)  # all are cheap on so small a board
+    monkeypatch.setattr(supervised, "AFFORDED", 50)
+    monkeypatch.setattr(supervised, "FAR", 1e9)
+    odds = affordable(game, plies)
+    assert sum(odds) == pytest.approx(1) and odds[0] < odds[-1] / 5
+    monkeypatch.setattr(supervised, "FAR", 1.0)  # what is too dear is not asked any more
+    reckoned = affordable(game, plies)
+    assert reckoned[:2] == pytest.approx([reckoned[2] / 4, reckoned[2] / 2])
+    monkeypatch.setattr(supervised, "FAR", 1e9)
+    assert odds == affordable(game, plies)
+    states, _ = solve(game, count=2000, plies=plies, seed=1, odds=odds)
+    stones = states.observe()[:, :2].sum(axis=(1, 2, 3)).round().astype(int)
+    found = np.bincount(stones, minlength=13)[4:13] / len(states)
+    assert found[0] < 3 * odds[0] and found[0] < found[8] / 3 and found[8] > odds[8] / 2
