@@ -202,7 +202,7 @@ def _train(
     policy: "nn.Module | None" = None,
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
-    from playout.agents.networks.encoders import check_network
+    from playout.agents.networks.encoders.choice import check_network
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once

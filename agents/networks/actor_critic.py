@@ -14,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.networks.distributions import chosen
-from playout.agents.networks.encoders import linear
+from playout.agents.networks.encoders.vectors import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
 from playout.agents.networks.native_mlp import CompiledMLP, can_compile, compile_mlp
 from playout.agents.networks.policy import (
@@ -67,6 +67,18 @@ class ActorCritic(nn.Module, Policy):
             state_dependent_std=config.state_dependent_std,
         )
         self.value_head = linear(self.policy_trunk.num_features, 1, 1.0)
+        self.train()
+
+    def train(self, mode: bool = True) -> "ActorCritic":
+        """Learn, or only act; statistics of normalisations stand still in both.
+
+        What a minibatch holds would change the policy between acting and learning otherwise.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     @property
     def recurrent(self) -> bool:

@@ -17,7 +17,8 @@ from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network, size_of
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
-from playout.agents.networks.encoders import Convolutional, take_encoder
+from playout.agents.networks.encoders.choice import take_encoder
+from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame

@@ -20,9 +20,9 @@ class NetworkConfig:
     """Architecture of the policy."""
 
     network: str = "auto"
-    """Encoder: auto (as --init has it, if given), mlp, nature, impala, impala-2x, impala-4x, grid,
-    or your own nn.Module as module:Class. For a board game also resnet or transformer: the whole
-    network that alphazero learns."""
+    """Encoder: auto (as --init has it, if given), mlp, nature, impala, impala-2x, impala-4x,
+    resnet-8, grid, or your own nn.Module as module:Class. For a board game also resnet or
+    transformer: the whole network that alphazero learns."""
     size: Annotated[str, arg(metavar="SIZE", help_behavior_hint="")] = ""
     """Of a resnet or transformer: tiny, small, medium, base, large or CHANNELSxBLOCKS (48x6); by
     default that of --init, else base."""

@@ -22,7 +22,7 @@ from playout.agents.networks.distributions import (
     Product,
     SquashedGaussian,
 )
-from playout.agents.networks.encoders import linear
+from playout.agents.networks.encoders.vectors import linear
 from playout.agents.vector.actions import check_action_space, is_composite, leaves
 from playout.errors import ConfigError
 from torch import Tensor, nn

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from playout.agents.kernels.mlp._mlp import NativeMLP
 from playout.agents.kernels.processor import fuses_multiply_add
-from playout.agents.networks.encoders import Flat
+from playout.agents.networks.encoders.vectors import Flat
 from playout.agents.networks.heads import ActionHead, BoxHead, DiscreteHead
 from playout.agents.networks.policy import Minibatch, Outputs, PolicyStep
 from playout.agents.networks.trunks import Trunk

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.encoders import MLP, build_encoder
+from playout.agents.networks.encoders.choice import build_encoder
+from playout.agents.networks.encoders.vectors import MLP
 from playout.agents.networks.policy import Minibatch, Outputs, Tree
 from playout.agents.networks.precision.lowered import lowered
 from playout.agents.networks.recurrent import Core

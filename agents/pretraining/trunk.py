@@ -1,6 +1,6 @@
 """Trunks: the part of a network that every way of learning shares, for pictures and for boards.
 
-A picture's trunk is the encoder that PPO sees screens with (networks/encoders.py), a board's is the
+A picture's trunk is the encoder that PPO sees screens with (networks/encoders/), a board's is the
 network of self-play (networks/boards/), so that what was pretrained is what they begin from, and
 what they have learned is read as it is (`trunk_of`). Heads belong to objectives. Left out: vectors,
 which have nothing to pretrain on.
@@ -25,7 +25,8 @@ from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.transformer import BoardTransformer
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
-from playout.agents.networks.encoders import Convolutional, build_encoder, take_encoder
+from playout.agents.networks.encoders.choice import build_encoder, take_encoder
+from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.pretraining.data.dataset import Dataset
 from playout.agents.pretraining.data.positions import Positions
@@ -34,7 +35,7 @@ from playout.agents.runs.options import DEFAULT_MACHINE
 from playout.errors import CheckpointError, ConfigError
 from torch import Tensor, nn
 
-PICTURE_NETWORKS = ("impala", "impala-2x", "impala-4x", "grid", "nature")
+PICTURE_NETWORKS = ("impala", "impala-2x", "impala-4x", "resnet-8", "grid", "nature")
 BOARDS = (ResNet, BoardTransformer)
 """Networks of boards whose trunk is known; of one's own nobody can tell it from the heads."""
 
@@ -109,8 +110,8 @@ def new_trunk(data: Dataset, *, network: str = "auto", size: str = "base", seed:
 
     Args:
         data: what it is to see.
-        network: of pictures "impala", "impala-2x", "impala-4x", "grid", "nature", "stack(...)" or
-            "auto" (impala-2x); of positions "resnet" or "auto".
+        network: of pictures "impala", "impala-2x", "impala-4x", "resnet-8", "grid", "nature",
+            "stack(...)" or "auto" (impala-2x); of positions "resnet" or "auto".
         size: of a board's network, as for self-play.
         seed: the same seed gives the same weights.
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from playout.agents.networks.encoders import Layer
+from playout.agents.networks.encoders.stack import Layer
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.pictures import Pictures

@@ -15,7 +15,7 @@ import pytest
 import torch
 from playout import cli
 from playout.agents.commands import eval as eval_command
-from playout.agents.networks.encoders import Layer
+from playout.agents.networks.encoders.stack import Layer
 from playout.agents.pretraining import probes
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from playout.agents.networks.encoders import Images
+from playout.agents.networks.encoders.images import Images
 from playout.agents.pretraining.data.dataset import UNKNOWN, Rows, Split, split_rows
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.agents.vector.actions import mask_size, random_action

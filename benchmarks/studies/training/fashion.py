@@ -57,23 +57,25 @@ class Form:
 
     Attributes:
         data: As pretrain-trunk takes it.
-        minutes: Of a supervised run.
-        alone: Minutes without labels.
+        classifier: Network of supervised runs ...
+        minutes: ... and how long each takes.
         network: Of what learns without labels, and of what is timed.
+        alone: Epochs without labels.
         bound_epochs: Of both autoencoders.
         timed: Steps in a round, and rounds.
     """
 
     data: str
+    classifier: str
     minutes: float
-    alone: float
     network: str
+    alone: float
     bound_epochs: int
     timed: tuple[int, int]
 
 
-FULL = Form("fashion-mnist", 20.0, 5.0, "impala", 5, (100, 7))
-QUICK = Form("digits", 0.2, 0.1, "grid", 3, (25, 3))
+FULL = Form("fashion-mnist", "resnet-8", 20.0, "impala", 4.0, 5, (100, 7))
+QUICK = Form("digits", "resnet-8", 0.2, "grid", 4.0, 3, (25, 3))
 
 
 @lru_cache(maxsize=1)
@@ -85,8 +87,8 @@ def data_of(name: str) -> Split:
 def supervised(form: Form, seed: int, folder: Path) -> dict[str, float]:
     """What a supervised run tells of the whole test side, and the minutes that it took."""
     mirrored = Augmentation(flip=True) if form.data == FULL.data else Augmentation()
-    settings = {"minutes": form.minutes, "seed": seed, "threads": 1, "optimizer": "muon",
-                "augment": mirrored}  # fmt: skip
+    settings = {"network": form.classifier, "minutes": form.minutes, "seed": seed, "threads": 1,
+                "optimizer": "muon", "augment": mirrored}  # fmt: skip
     run = kept_run(folder / f"supervised-{seed}", playout.pretrain_trunk, form.data, settings)
     found = playout.evaluate(run.path)
     minutes = [*read_rows(run.path)][-1]["time/elapsed"] / 60
@@ -96,7 +98,7 @@ def supervised(form: Form, seed: int, folder: Path) -> dict[str, float]:
 def alone(form: Form, seed: int, folder: Path) -> dict[str, float]:
     """Fine-tuned on few labels, from a trunk without any and from fresh weights; clusters."""
     data = data_of(form.data)
-    settings = {"objective": TAUGHT, "network": form.network, "minutes": form.alone, "seed": seed,
+    settings = {"objective": TAUGHT, "network": form.network, "epochs": form.alone, "seed": seed,
                 "threads": 1}  # fmt: skip
     run = kept_run(folder / f"{TAUGHT}-{seed}", playout.pretrain_trunk, form.data, settings)
     trunks = {TAUGHT: playout.load(run.path).trunk, FRESH: fresh(form, seed)}

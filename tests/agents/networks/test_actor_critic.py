@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic, build_policy
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.encoders import build_encoder
+from playout.agents.networks.encoders.choice import build_encoder
 from playout.agents.networks.policy import Minibatch
 from playout.agents.networks.trunks import Trunk
 from playout.agents.vector.actions import one_action

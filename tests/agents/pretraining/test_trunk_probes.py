@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
-from playout.agents.networks.encoders import Impala
+from playout.agents.networks.encoders.published import Impala
 from playout.agents.pretraining import evaluation, probes
 from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.pictures import Pictures

@@ -1,0 +1,1 @@
+"""Encoders: from an observation of any Gymnasium space to one feature vector."""
