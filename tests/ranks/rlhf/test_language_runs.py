@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from launch import finish, playout, start
 from playout.agents.runs import ranks
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.cli import main
 from playout.errors import ConfigError
 from playout.rlhf.commands.learn.grpo import Command, train
@@ -53,3 +56,16 @@ def test_what_needs_whole_weights_is_refused_before_anything_is_made(monkeypatch
     with pytest.raises(ConfigError, match=f"--shard does not go together with --{option[0]}"):
         train(command)
     assert not run.exists()
+
+
+def test_two_ranks_plan_as_many_rounds_for_the_same_minutes(tmp_path):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    env = ("--env", "game:tic_tac_toe", "--env-options", "rules=false,own=true")
+    few = (*env, "--batch", 8, "--max-new-tokens", 4, "--group", 2)
+    words = ("rlhf", "grpo", "--base", base, *few, "--minutes", 0.03, "--run", tmp_path / "run")
+    code, out, err = finish(start(2, "-m", "--", "playout", *words, *MACHINE))
+    assert code == 0, err
+    run = RunDir.open(tmp_path / "run")
+    updates = run.config["updates"]
+    assert updates >= 1 and [*read_rows(run.path)][-1]["update"] == updates
+    assert out.count("as many as fit into") == 1
