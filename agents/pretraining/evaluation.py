@@ -87,7 +87,8 @@ def _data(
     if learned is not None:
         name = game_text(learned) or str(learned)
     if options.count is not None and not (name and are_made(name)):
-        raise ConfigError("--count does nothing but with positions of a game: leave it out")
+        own = f"{run.path} is read on what it has learned from" if not name else "these are read"
+        raise ConfigError(f"--count is of positions of a game that are made: {own}; leave it out")
     if not name or _is_its_own(name, options.count, run):
         return str(run.config["data"]), data_of(run)  # so that nothing it learned from is held out
     trust_typed(options.data)

@@ -236,7 +236,7 @@ def test_large_pictures_are_read_by_the_means_of_squares():
         (GAME, ["--data", "FOLDER"], "holds pictures of 1 x 12 x 12"),
         (GAME, ["--data", "nowhere"], "there is no data 'nowhere'"),
         (GAME, ["--count", "5"], "--count must be at least 10"),
-        ("SEEN", ["--count", "50", "--data", "FOLDER"], "--count does nothing but with positions"),
+        ("SEEN", ["--count", "50", "--data", "FOLDER"], "that are made: these are read"),
         ("SEEN", ["--data", GAME, "--count", "50"], "holds pictures of 2 x 3 x 3"),
     ],
 )
