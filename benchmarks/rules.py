@@ -172,7 +172,12 @@ def main() -> int:
     add_games(parser, checked)
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
     parser.add_argument("--games", type=int, default=100_000, help="random games beside each other")
-    parser.add_argument("--seconds", type=float, default=600, help="at most, of each such pair")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=600,
+        help="at most, of each such pair; a thirtieth of it where not all games fit",
+    )
     parser.add_argument("--perfect", action="store_true", help="solve small boards as well")
     parser.add_argument("--quick", action="store_true", help="little of each, nothing is written")
     arguments = parser.parse_args()

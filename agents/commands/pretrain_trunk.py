@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.ppo.config import EnvOptions, preset
 from playout.agents.pretraining.config import CHANNELS, PretrainConfig
-from playout.agents.pretraining.data.dataset import COUNT
+from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION
 from playout.agents.runs import ranks
-from playout.agents.runs.console import say_measuring
+from playout.agents.runs.console import say_measuring, silence
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
@@ -175,7 +176,9 @@ def _train(command: Command) -> RunDir:
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
         torch.set_num_threads(command.threads)
-    with stop_at_once("nothing was learned yet"):
+    version = DATA_VERSION if last is None else last.config.get("data_version", 1)
+    quietly = silence() if command.quiet else nullcontext()
+    with stop_at_once("nothing was learned yet"), quietly:
         split = load(
             command.data,
             count=command.count,
@@ -183,7 +186,7 @@ def _train(command: Command) -> RunDir:
             seed=command.data_seed,
             wrappers=command.wrappers,
             env_options=command.env_options,
-            quiet=command.quiet,
+            version=version,
         )
     config = command.pretrain
     if command.resume is None:
@@ -226,6 +229,7 @@ def _train(command: Command) -> RunDir:
         name=name,
         extra={
             "digest": found,
+            "data_version": version,
             "network": trainer.trunk.description(),
             "game": _game(split),
             "classes": list(split.train.classes),

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.networks.distributions import chosen
+from playout.agents.networks.encoders.residual import PictureResNet
 from playout.agents.networks.encoders.vectors import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
 from playout.agents.networks.native_mlp import CompiledMLP, can_compile, compile_mlp
@@ -70,13 +71,13 @@ class ActorCritic(nn.Module, Policy):
         self.train()
 
     def train(self, mode: bool = True) -> "ActorCritic":
-        """Learn, or only act; statistics of normalisations stand still in both.
+        """Learn, or only act; statistics of resnet-8 stand still in both.
 
         What a minibatch holds would change the policy between acting and learning otherwise.
         """
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, PictureResNet):
                 module.eval()
         return self
 

@@ -141,6 +141,7 @@ def data_of(run: RunDir) -> Split:
         seed=config.get("data_seed", config["seed"]),  # earlier versions had one seed
         wrappers=config.get("wrappers", ()),
         env_options=config.get("env_options"),
+        version=config.get("data_version", 1),
     )
     if digest(split) != config["digest"]:
         raise DataError(

@@ -17,9 +17,12 @@ from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 
 LABEL_BATCH = 256  # positions labelled between looks at the clock
-AFFORDED, ASKED, FAR = 20_000, 16, 10
-"""Nodes that a position of some ply may cost before its ply is drawn less often; positions of a ply
-by which that is known; and times more than is afforded, from which on it is reckoned."""
+PLY_NODES = 20_000
+"""The solver's nodes that a position of some ply may cost before its ply is drawn less often."""
+PLY_SAMPLE = 16
+"""Positions of a ply by which its cost is known."""
+FAR = 10
+"""How many times PLY_NODES a ply costs, from which on those before it are reckoned, not asked."""
 
 
 def label(
@@ -105,7 +108,7 @@ def solve(
 def affordable(game: NativeGame, plies: tuple[int, int]) -> list[float]:
     """Odds by which numbers of plies are drawn, so that none takes most of the solver's time.
 
-    Those at which a position costs at most AFFORDED nodes are as likely; others are so much less
+    Those at which a position costs at most PLY_NODES nodes are as likely; others are so much less
     likely as theirs cost more. Of Connect Four one after 8 plies takes a hundred times as long as
     one after 16. Where it is far too much, a ply earlier is taken to cost twice as much.
 
@@ -115,17 +118,17 @@ def affordable(game: NativeGame, plies: tuple[int, int]) -> list[float]:
     """
     costs: list[float] = []  # the last ply first
     for ply in range(plies[1], plies[0] - 1, -1):
-        if costs and costs[-1] > FAR * AFFORDED:
+        if costs and costs[-1] > FAR * PLY_NODES:
             costs.append(2 * costs[-1])
             continue
-        states = game.batch(ASKED)
-        states.random_plies(np.full(ASKED, ply, np.int32), ply)
+        states = game.batch(PLY_SAMPLE)
+        states.random_plies(np.full(PLY_SAMPLE, ply, np.int32), ply)
         states = states[np.flatnonzero(~states.is_terminal())]
         solver = Solver(game, table_mb=128)  # with one thread: nodes are the same everywhere
         if len(states):
             solver.outcomes(states)
         costs.append(solver.nodes / max(1, len(states)))
-    weights = np.minimum(1.0, AFFORDED / np.maximum(1.0, costs[::-1]))
+    weights = np.minimum(1.0, PLY_NODES / np.maximum(1.0, costs[::-1]))
     return [float(weight) for weight in weights / weights.sum()]
 
 

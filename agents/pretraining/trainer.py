@@ -2,8 +2,8 @@
 
 What is in a batch, how it is augmented and what is masked are functions of the seed and the step,
 so a resumed run repeats itself, and ranks, each with a part of every batch, do what one process
-does. The next batch is prepared by a thread while this one is learned. Probing what was learned is
-probes.py's.
+does, but for normalisations, which see a rank's part. The next batch is prepared by a thread while
+this one is learned. Probing what was learned is probes.py's.
 """
 
 from __future__ import annotations

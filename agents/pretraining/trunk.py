@@ -25,7 +25,7 @@ from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.transformer import BoardTransformer
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
-from playout.agents.networks.encoders.choice import build_encoder, take_encoder
+from playout.agents.networks.encoders.choice import IMAGE_NETWORKS, build_encoder, take_encoder
 from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.pretraining.data.dataset import Dataset
@@ -35,7 +35,7 @@ from playout.agents.runs.options import DEFAULT_MACHINE
 from playout.errors import CheckpointError, ConfigError
 from torch import Tensor, nn
 
-PICTURE_NETWORKS = ("impala", "impala-2x", "impala-4x", "resnet-8", "grid", "nature")
+PICTURE_NETWORKS = tuple(IMAGE_NETWORKS)
 BOARDS = (ResNet, BoardTransformer)
 """Networks of boards whose trunk is known; of one's own nobody can tell it from the heads."""
 

@@ -67,7 +67,7 @@ _SMALL = {
     "warmup_positions": 256,
 }
 _SMALL_PPO = {**_PPO, "learning_rate": 5e-4, "ent_coef": 0.02}
-# The small board: the solver labels it in a second, the large one in many minutes.
+# The small board: the solver labels it in a second, the large one in minutes.
 QUICK = Form(
     Board(
         "connect_four(width=5,height=4)", 4000, "tiny", (4, 14), 4.0,

@@ -333,9 +333,7 @@ def learn_online(
     with discarded_unused(stage.run, command):
         config = online_config(settings, command, stage, updates)
         spread(stage.model, command, resolve_device(command.device))
-        begun = time.monotonic()
-        stage.baseline()
-        evaluation = ranks.first(time.monotonic() - begun)  # all plan as many rounds
+        evaluation = _evaluated(stage)
 
         def make(model: Transformer, config: OnlineConfig, **measured: Any) -> OnlineTrainer:
             return kind(
@@ -352,10 +350,23 @@ def learn_online(
                     f"{counted(rounds, 'round')}, as many as fit into {command.minutes:.3g} minutes"
                 )
                 print(fit, flush=True)
-            stage.run.complete_config(updates=rounds)
+            with stage.run.lock():
+                stage.run.complete_config(updates=rounds)
             config = replace(config, updates=rounds)
         trainer = make(stage.model, config, evaluator=stage.evaluator, folder=stage.run.path)
     return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
+
+
+def _evaluated(stage: PolicyStage) -> float:
+    """Seconds that measuring the policy before it learns has taken, on all ranks the same."""
+    begun = time.monotonic()
+    stage.baseline()
+    taken = stage.run.record.get("baseline_seconds")
+    if taken is None:
+        taken = ranks.first(time.monotonic() - begun)
+        with stage.run.lock():
+            stage.run.update(baseline_seconds=taken)
+    return float(taken)
 
 
 def train_policy(

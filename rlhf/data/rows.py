@@ -22,13 +22,13 @@ from playout.errors import DataError
 __all__ = [
     "Row",
     "Source",
-    "hub_split",
     "name_of",
     "number_field",
     "read_bytes",
     "read_rows",
     "text_field",
     "to_text",
+    "with_split",
     "write_rows",
 ]
 
@@ -190,16 +190,15 @@ def _saved_rows(folder: Path) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{folder} cannot be read: {_first_line(error)}") from None
 
 
-def hub_split(name: str, split: str) -> tuple[str, str]:
-    """The two parts of `hub:NAME[@CONFIG][:split]`; where it names no split, it is `split`."""
-    path, _, named = name.removeprefix("hub:").partition(":")
-    return f"hub:{path}", named or split
+def with_split(name: str, split: str) -> str:
+    """`hub:NAME[@CONFIG]:SPLIT`: the name as it is, or with `split` where it names none."""
+    return name if ":" in name.removeprefix("hub:") else f"{name}:{split}"
 
 
 def _hub_rows(name: str) -> Iterator[tuple[str, Row]]:
     datasets = _library(name)
-    path, split = hub_split(name, "train")
-    path, _, config = path.removeprefix("hub:").partition("@")
+    path, _, split = with_split(name, "train").removeprefix("hub:").partition(":")
+    path, _, config = path.partition("@")
     try:
         found = datasets.load_dataset(path, config or None, split=split)
         yield from _numbered(found, name)

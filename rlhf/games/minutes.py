@@ -20,7 +20,7 @@ from playout.rlhf.model.huggingface import read_json
 __all__ = ["minutes_left", "note_data", "plan_steps"]
 
 REST = 0.25
-"""Of what is left after pretraining: for learning from reward, for games and for measuring."""
+"""Of what is left after pretraining, what imitation leaves for reward, games and measuring."""
 TACTICS = 0.3
 """Of the time of both kinds of imitation at most, however many positions there are."""
 _LOOKED_AT, _LEAST = 500, 100

@@ -21,7 +21,8 @@ __all__ = ["EVALUATIONS", "planned_rounds"]
 EVALUATIONS = 10
 """Of such a stage on its way."""
 _PARTS = (8, 4, 2)
-"""Of a round, whichever of these it can be cut into, a part is made to see what it takes."""
+"""Of a round on a processor, whichever of these it can be cut into, a part is made to see what it
+takes; a card takes as long for a part as for the whole."""
 
 
 def planned_rounds(
@@ -47,7 +48,8 @@ def planned_rounds(
         ConfigError: `minutes` is not a positive number.
     """
     group = getattr(config, "group", 1)
-    cut = next((one for one in _PARTS if config.batch % (one * group * ranks.world()) == 0), 1)
+    parts = _PARTS if next(model.parameters()).device.type == "cpu" else ()
+    cut = next((one for one in parts if config.batch % (one * group * ranks.world()) == 0), 1)
     trainer: OnlineTrainer | None = None
     few = dataclasses.replace(config, batch=config.batch // cut, updates=1_000_000)
 
@@ -60,4 +62,5 @@ def planned_rounds(
     # Evaluations may take half of the time at most: a round is what the minutes are for.
     left = max(minutes / 2, minutes - EVALUATIONS * evaluation / 60)
     answers = plan(run, minutes=left, unit="answers", measure=work)
-    return max(1, answers // config.batch)
+    before = getattr(config, "value_warmup", 0)  # rounds that fit the value head alone
+    return max(1, answers // config.batch - before)

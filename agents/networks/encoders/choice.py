@@ -42,7 +42,7 @@ class Combined(nn.Module):
         return torch.cat(features, dim=-1)
 
 
-_IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
+IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
     one.name: one for one in (Nature, Impala, WideImpala, WidestImpala, PictureResNet, Grid)
 }
 
@@ -53,8 +53,8 @@ def check_network(network: str) -> None:
     Raises:
         ConfigError: no such network; the line names those that there are.
     """
-    if network not in ("auto", "mlp", *_IMAGE_NETWORKS) and not network.startswith("stack("):
-        known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
+    if network not in ("auto", "mlp", *IMAGE_NETWORKS) and not network.startswith("stack("):
+        known = ", ".join(["auto", "mlp", *IMAGE_NETWORKS])
         raise ConfigError(
             f"unknown network {network!r}; known are {known}, of games "
             f"{' and '.join(BOARD_NETWORKS)}, or your own as module:Class"
@@ -93,7 +93,7 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
     if network.startswith("stack("):
         return Stack(space, network)
     check_network(network)
-    return _IMAGE_NETWORKS[network](space)
+    return IMAGE_NETWORKS[network](space)
 
 
 def take_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], *, where: object) -> None:

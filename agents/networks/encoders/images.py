@@ -57,8 +57,10 @@ class Convolutional(nn.Module):
         super().__init__()
         self.images = Images(space)
         self.convs = nn.Sequential(*self.layers(self.images.shape[0]), nn.Flatten())
+        self.convs.eval()  # one picture has no statistics to normalise by
         with torch.no_grad():
             width = int(self.convs(torch.zeros(1, *self.images.shape)).shape[1])
+        self.convs.train()
         self.out = linear(width, num_features, math.sqrt(2.0))
         self.num_features = num_features
 

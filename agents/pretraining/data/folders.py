@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from playout.agents.pretraining.data.dataset import Rows, Split, split_rows
+from playout.agents.pretraining.data.dataset import DATA_VERSION, Rows, Split, split_rows
 from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
 from playout.errors import DataError
 
@@ -120,9 +120,9 @@ def _groups(files: list[tuple[Path, int]], folders: list[Path], pixels: Bytes) -
     same, named = same_pixels(pixels), _named(files, folders)
     if named is not None:
         joined = _joined(named, same)
-        if joined.max() > 0:
+        if np.bincount(joined).max() <= len(joined) / 2:
             return joined
-    # Where all would be one group, folders are parted: the same picture on both sides is worse.
+    # Where most would be one group, folders are parted: the same picture on both sides is worse.
     return same if 0 < same.max() < len(same) - 1 else None
 
 
@@ -152,7 +152,13 @@ def _named(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
 
 
 def _read_side(
-    folder: Path, files: list[tuple[Path, int]], name: str, size: int, channels: int
+    folder: Path,
+    files: list[tuple[Path, int]],
+    name: str,
+    size: int,
+    channels: int,
+    *,
+    repeats: bool,
 ) -> Pictures:
     if not files:
         raise DataError(
@@ -179,7 +185,7 @@ def _read_side(
         pixels=pixels,
         labels=labels,
         classes=classes,
-        groups=_groups(files, folders, pixels),
+        groups=_groups(files, folders, pixels) if repeats else _named(files, folders),
     )
 
 
@@ -188,20 +194,23 @@ def holds_split(folder: Path) -> bool:
     return {path.name for path in _class_folders(folder)} >= {"train", "test"}
 
 
-def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
+def read_folder(
+    folder: Path, *, size: int = 0, seed: int = 0, version: int = DATA_VERSION
+) -> Split:
     """The two sides of a folder of pictures.
 
     Args:
         folder: holds a folder a class, or `train` and `test` with the same classes.
         size: of both sides of every picture; 0: as they are.
         seed: which are held out, where the folder does not say.
+        version: see DATA_VERSION.
     """
     whole = holds_split(folder)
     roots = [folder / "train", folder / "test"] if whole else [folder]
     files = _of_classes(roots)
     channels = 1 if all(_is_grey(path) for side in files for path, _ in side) else 3
     train, *tests = (
-        _read_side(root, side, folder.name, size, channels)
+        _read_side(root, side, folder.name, size, channels, repeats=version > 1)
         for root, side in zip(roots, files, strict=True)
     )
     if tests:

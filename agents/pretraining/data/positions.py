@@ -21,6 +21,7 @@ from playout.agents.alphazero.replay.records import result_of
 from playout.agents.players.load import make_player
 from playout.agents.pretraining.data.dataset import (
     ALL,
+    DATA_VERSION,
     USUAL,
     Augmentation,
     Images,
@@ -165,7 +166,7 @@ def _must_suit(game: NativeGame) -> None:
 
 @lru_cache(maxsize=4)  # the solver takes minutes, and studies ask again and again
 def positions_of_game(
-    text: str, *, count: int, seed: int = 0, threads: int = 0, quiet: bool = False
+    text: str, *, count: int, seed: int = 0, threads: int = 0, version: int = DATA_VERSION
 ) -> Split:
     """Labelled positions of a game, a tenth held out.
 
@@ -174,14 +175,14 @@ def positions_of_game(
         count: of positions, about.
         seed: of random play.
         threads: of the solver, which finds the same with any number; 0: every core.
-        quiet: show no progress.
+        version: see DATA_VERSION.
     """
     game = find_game(text)
     _must_suit(game)
     if can_prove(game):
         plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
         found = solved_examples(
-            game, count=count, plies=plies, seed=seed, threads=threads, quiet=quiet
+            game, count=count, plies=plies, seed=seed, threads=threads, even=version < 2
         )
         labels = found.values[:, 0].astype(np.int64) + 1
         states = StateBatch.from_data(game, found.states, check=False)
@@ -195,8 +196,8 @@ def positions_of_game(
             groups=groups.astype(np.int64),
         )
         return _split(whole, seed)
-    quiet = quiet or not ranks.is_first()
-    with progress(f"games of {TEACHER}, {game}", count, unit="positions", quiet=quiet) as tell:
+    others = not ranks.is_first()
+    with progress(f"games of {TEACHER}, {game}", count, unit="positions", quiet=others) as tell:
         lines = _played(game, count=count, seed=seed, tell=tell)
     return _of_lines(text, game, lines, seed=seed)
 

@@ -17,7 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.agents.alphazero.replay import Examples
-from playout.agents.pretraining.supervised import affordable, examples_of, solve
+from playout.agents.pretraining.supervised import (
+    FAR,
+    PLY_NODES,
+    PLY_SAMPLE,
+    affordable,
+    examples_of,
+    solve,
+)
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io, tensor_file
 from playout.agents.runs.checkpoint.cache import cache_folder
@@ -41,7 +48,7 @@ def solved_examples(
     plies: tuple[int, int],
     seed: int,
     threads: int = 0,
-    quiet: bool = False,
+    even: bool = False,
 ) -> Examples:
     """Solved positions after as many plies as are `affordable`, from the cache if they are there.
 
@@ -51,23 +58,24 @@ def solved_examples(
         plies: of random play before them, from and to.
         seed: of random play.
         threads: of the solver; 0: every core.
-        quiet: show no progress.
+        even: any number of plies is as likely, whatever solving costs.
     """
-    asked = [playout.__version__, str(game), game.state_size, count, *plies, seed]
+    how = [] if even else [PLY_NODES, PLY_SAMPLE, FAR]
+    asked = [playout.__version__, str(game), game.state_size, count, *plies, seed, how]
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
     path = cache_folder() / "solved" / f"{name}.safetensors"
     found = _read(path, game)
     if found is None:
         begun = time.monotonic()
-        quiet = quiet or not ranks.is_first()
-        with progress(f"solving {game}", count, unit="positions", quiet=quiet) as tell:
+        others = not ranks.is_first()
+        with progress(f"solving {game}", count, unit="positions", quiet=others) as tell:
             found = solve(
                 game,
                 count=count,
                 plies=plies,
                 threads=threads or usable_cores(),
                 seed=seed,
-                odds=affordable(game, plies),
+                odds=None if even else affordable(game, plies),
                 tell=tell,
             )
         if time.monotonic() - begun > KEPT_FROM and ranks.is_first():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playout.agents.pretraining.data.dataset import COUNT, Split, split_rows
+from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION, Split, split_rows
 from playout.agents.pretraining.data.folders import holds_split, read_folder
 from playout.agents.pretraining.data.frames import FRAMES, OBSERVATIONS, frames, observations
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
@@ -158,7 +158,7 @@ def load(
     threads: int = 0,
     wrappers: Sequence[str] = (),
     env_options: Mapping[str, Any] | None = None,
-    quiet: bool = False,
+    version: int = DATA_VERSION,
 ) -> Split:
     """The data of that name.
 
@@ -172,7 +172,7 @@ def load(
         threads: of a solver that labels positions; 0: every core.
         wrappers: of observations, around the environment ...
         env_options: ... and its keywords.
-        quiet: show no progress where positions are solved or played.
+        version: how positions are drawn and pictures grouped, see DATA_VERSION.
 
     Raises:
         DataError: what is there cannot be used. ConfigError: there is nothing of that name.
@@ -190,11 +190,11 @@ def load(
     if path.is_dir():
         if holds_idx(path):
             return read_idx_folder(path)
-        return read_folder(path, size=image_size, seed=seed)
+        return read_folder(path, size=image_size, seed=seed, version=version)
     if holds_games(path):
         return positions_of_records(path, seed=seed)
     try:
-        return positions_of_game(data, count=count, seed=seed, threads=threads, quiet=quiet)
+        return positions_of_game(data, count=count, seed=seed, threads=threads, version=version)
     except ConfigError as error:
         if "no game is named" not in str(error) and "is not a game" not in str(error):
             raise

@@ -168,17 +168,25 @@ def bound(form: Form, seed: int, folder: Path) -> dict[str, float]:
     return {"ours": float(ours), PLAIN: float(theirs)}
 
 
-def our_steps(form: Form, steps: int) -> Callable[[], float]:
-    """Gradient steps of a supervised run, without augmentation; pictures a call."""
+def speeds(form: Form) -> dict[str, list[float]]:
+    """Pictures learned from a second, by our trainer and by a plain loop, turn about: all runs.
+
+    This process has one core, which our thread that prepares batches shares.
+    """
+    steps, rounds = form.timed
     config = PretrainConfig(augment=Augmentation(shift=0.0))
     trainer = PretrainTrainer(fresh(form, 0), data_of(form.data), config, steps=1_000_000)
     trainer.steps_an_update = steps
 
-    def run() -> float:
+    def ours() -> float:
         trainer.update()
         return steps * config.batch
 
-    return run
+    try:
+        found = measure({"playout": ours, PLAIN: plain_steps(form, steps)}, repeats=rounds)
+    finally:
+        trainer.close()
+    return {name: [*rate.runs] for name, rate in found.items()}
 
 
 def plain_steps(form: Form, steps: int) -> Callable[[], float]:
@@ -224,7 +232,9 @@ PARTS: Mapping[str, Callable[[Form, int, Path], dict[str, float]]] = {
 }
 
 
-def claims_of(found: Mapping[str, Sequence[Mapping[str, float]]], rates: Mapping[str, Rate]) -> Any:
+def claims_of(
+    found: Mapping[str, Sequence[Mapping[str, float]]], rates: Mapping[str, Rate]
+) -> list[dict[str, Any]]:
     """What was found beside what is wanted, as tools/report.py reads it."""
 
     def claim(text: str, ours: Any, unit: str, **more: Any) -> dict[str, Any]:
@@ -275,13 +285,13 @@ def claims_of(found: Mapping[str, Sequence[Mapping[str, float]]], rates: Mapping
 
 def sentence(claim: Mapping[str, Any]) -> str:
     """A claim as the page tells it."""
-    peer = f"; {claim['peer_name']}: {shown_rate(claim['peer'])}" if "peer" in claim else ""
+    peer = f"; {claim['peer_name']}: {shown_number(claim['peer'])}" if "peer" in claim else ""
     note = f" ({claim['note']})" if "note" in claim else ""
-    return f"{claim['claim']}: {shown_rate(claim['ours'])} {claim['unit']}{note}{peer}."
+    return f"{claim['claim']}: {shown_number(claim['ours'])} {claim['unit']}{note}{peer}."
 
 
-def shown_rate(value: Any) -> str:
-    """A number or rate in a sentence."""
+def shown_number(value: Any) -> str:
+    """A number, or a rate, in a sentence."""
     return short(value) if isinstance(value, float) else str(value)
 
 
@@ -295,9 +305,8 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     cases = [(what, form, seed, folder) for what in PARTS for seed in seeds]
     results = iter(side_by_side(case, cases, kept=folder / "cases.jsonl"))
     found = {what: [next(results) for _ in seeds] for what in PARTS}
-    steps, rounds = form.timed
-    both = {"playout": our_steps(form, steps), PLAIN: plain_steps(form, steps)}
-    rates = measure(both, repeats=rounds)
+    (runs,) = side_by_side(speeds, [(form,)])
+    rates = {name: Rate.of(of_one) for name, of_one in runs.items()}
     page = Page(
         "What a trunk of pictures reaches",
         f"On {form.data}, one core a run: with all labels, with a hundredth, with none?",

@@ -60,7 +60,22 @@ def test_a_policy_is_the_same_while_it_acts_and_learns():
     torch.testing.assert_close(before, after)
     torch.testing.assert_close(before[:2], alone)
     assert all(one.running_mean.abs().max() == 0 for one in norms)
+    assert all((one.running_var == 1).all() for one in norms)
     assert net.train().training
+
+
+def test_a_person_s_own_normalisation_is_left_to_follow_the_batch():
+    net = ActorCritic(SPACE, spaces.Discrete(3), NetworkConfig(network="stack(depth=2,norm=batch)"))
+    norms = [one for one in net.train().modules() if isinstance(one, nn.BatchNorm2d)]
+    assert norms and all(one.training for one in norms)
+
+
+@pytest.mark.parametrize("side", [7, 8, 9])
+def test_small_pictures_are_learned_too(side):
+    encoder = build_encoder(spaces.Box(0, 1, (1, side, side), np.float32), "resnet-8")
+    features = encoder.train()(torch.rand(4, 1, side, side))
+    features.sum().backward()
+    assert features.shape == (4, encoder.num_features)
 
 
 def test_what_learned_pictures_begins_ppo_with_its_statistics(tmp_path):

@@ -1,4 +1,4 @@
-"""Rounds of stages of reward by minutes: chosen once, kept in the run, and the same without them."""
+"""Rounds of stages of reward by minutes: chosen once, kept, and learned as if they were given."""
 
 import json
 from pathlib import Path
@@ -15,25 +15,44 @@ from playout.rlhf.games.data import GameData
 from playout.rlhf.games.minutes import minutes_left, note_data
 from playout.rlhf.games.recipe import GamesSize
 from playout.rlhf.model.folder import load_model
-from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.stages import rounds, sizes
 from playout.rlhf.stages.sizes import Recipe
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
-COMMON = {"size": "tiny", "dtype": "float32", "quiet": True, "seed": 1, "batch": 16, "group": 2,
-          "max_new_tokens": 4, "reward_fn": lambda texts: [-float(len(text)) for text in texts]}  # fmt: skip
 
 
-def test_a_run_by_minutes_learns_what_one_of_as_many_rounds_does(tmp_path, capsys):
-    prompts = ["the film", "i", "the plot"]
-    timed = playout.grpo(BASE, prompts, run=tmp_path / "timed", minutes=0.02, **COMMON)
+def short(texts):
+    return [-float(len(text)) for text in texts]
+
+
+COMMON = {
+    "size": "tiny",
+    "dtype": "float32",
+    "quiet": True,
+    "seed": 1,
+    "batch": 16,
+    "max_new_tokens": 4,
+    "reward_fn": short,
+}
+
+
+@pytest.mark.parametrize("stage", [playout.grpo, playout.rlhf])
+def test_a_run_by_minutes_learns_what_one_of_as_many_rounds_does(tmp_path, stage):
+    own = {"group": 2} if stage is playout.grpo else {"value_warmup": 1}
+    given = {**COMMON, **own, "prompts": ["the film", "i", "the plot"]}
+    timed = stage(BASE, run=tmp_path / "timed", minutes=0.02, **given)
     updates = timed.config["updates"]
     assert updates >= 1 and [*read_rows(timed.path)][-1]["update"] == updates
-    counted = playout.grpo(BASE, prompts, run=tmp_path / "counted", updates=updates, **COMMON)
+    assert timed.record["baseline_seconds"] > 0
+    counted = stage(BASE, run=tmp_path / "counted", updates=updates, **given)
     weights = [load_model(str(run.path), ())[0].state_dict() for run in (timed, counted)]
     assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_minutes_that_say_nothing_or_too_much_are_refused(tmp_path, capsys):
     with pytest.raises(ConfigError, match="--updates or --minutes, not both"):
-        playout.grpo(BASE, prompts, run=tmp_path / "both", minutes=1, updates=2, **COMMON)
+        playout.grpo(BASE, ["i"], run=tmp_path / "both", minutes=1, updates=2, group=2, **COMMON)
     assert not (tmp_path / "both").exists()
     assert main(["rlhf", "grpo", "--base", str(BASE), "--minutes", "-1"]) == 2
     assert "--minutes must be 0 or more" in capsys.readouterr().err
@@ -71,6 +90,10 @@ def test_answers_that_fit_beside_evaluations_make_rounds(
     found = rounds.planned_rounds(None, minutes, config, Trainer, model, evaluation=evaluation)
     assert found == 100 // batch
     (copied, size), *updates = made
+    warmed = RLHFConfig(batch=batch, value_warmup=4)  # in which as many rounds are sampled
+    made.clear()
+    monkeypatch.setattr(rounds, "plan", lambda *_, **__: 10 * batch)
+    assert rounds.planned_rounds(None, 9.0, warmed, Trainer, model, evaluation=0.0) == 6
     assert size == part and updates == ["update", "update"]  # on one copy, made once
     assert copied is not model and torch.equal(copied.weight, model.weight)
 
@@ -92,8 +115,9 @@ def test_stages_of_reward_share_what_the_recipe_has_left(tmp_path, monkeypatch, 
     numbers = Recipe(300, "games-tiny", 128, 2, 2, 0, 0, 1, 0, 1, 12, 3, 8)
     monkeypatch.setitem(sizes.GAME_RECIPES, "games-tiny", numbers)
     words = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--minutes", "0.2"]
+    monkeypatch.setattr(recipe_module, "minutes_left", lambda *_: 0.14)
     assert main([*words, "--run", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     grpo, ppo = (RunDir.open(tmp_path / "run" / name).config for name in ("grpo", "rlhf"))
-    assert 0.05 <= grpo["minutes"] < 0.2 and 0.05 <= ppo["minutes"] < 0.2
+    assert (grpo["minutes"], ppo["minutes"]) == (pytest.approx(0.07), pytest.approx(0.14))
     assert grpo["updates"] >= 1 and ppo["updates"] >= 1 and said.count("as many as fit into") == 2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.rows import Row, hub_split, read_bytes, read_rows, text_field, to_text
+from playout.rlhf.data.rows import Row, read_bytes, read_rows, text_field, to_text, with_split
 from playout.rlhf.evaluation.suites.suite import Choice, Program, Suite
 
 __all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval", "read_programs"]
@@ -127,7 +127,7 @@ def read_programs(source: str | Path) -> Suite:
 def _problems(source: str | Path) -> Iterator[tuple[int, str, Row]]:
     """Number, place and fields of each problem."""
     if str(source).startswith("hub:"):
-        rows = read_rows(":".join(hub_split(str(source), "test")))
+        rows = read_rows(with_split(str(source), "test"))
         for number, (where, row) in enumerate(rows, 1):
             yield number, where, row
         return

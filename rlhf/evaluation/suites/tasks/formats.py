@@ -17,12 +17,12 @@ import numpy as np
 from playout.errors import DataError
 from playout.rlhf.data.rows import (
     Row,
-    hub_split,
     name_of,
     read_bytes,
     read_rows,
     text_field,
     to_text,
+    with_split,
 )
 from playout.rlhf.evaluation.suites.suite import Choice, Item, Suite, Written
 
@@ -120,15 +120,19 @@ def _mmlu_of_folder(path: Path) -> tuple[list[Choice], dict[str, list[str]]]:
 
 def _mmlu_of_hub(source: str) -> tuple[list[Choice], dict[str, list[str]]]:
     """The questions, and of each subject the examples of split dev, where there is such a split."""
-    hub, split = hub_split(source, "test")
-    items = [_mmlu_row(row, where) for where, row in read_rows(f"{hub}:{split}")]
+    source = with_split(source, "test")
+    hub, _, split = source.rpartition(":")
+    items = [_mmlu_row(row, where) for where, row in read_rows(source)]
     examples: dict[str, list[str]] = {}
     if split.partition("[")[0] == "dev":  # its own questions would tell their answers
         return items, examples
     try:
         rows = [*read_rows(f"{hub}:dev")]
-    except DataError:  # the questions have just been read: what is missing is the split
+    except DataError as error:
+        if "Unknown split" not in str(error):
+            raise
         return items, examples
+    examples = {item.group: [] for item in items}
     for where, row in rows:
         item = _mmlu_row(row, where)
         examples.setdefault(item.group, []).append(item.example)
