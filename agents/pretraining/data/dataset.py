@@ -43,6 +43,10 @@ class Augmentation:
     """Of pictures: mirror left and right, every second one."""
     erase: float = 0.0
     """Of pictures: probability that a rectangle of up to a third is covered by noise."""
+    crop: float | None = None
+    """Of pictures: the least share of the area that is shown in the place of all of it, enlarged
+    (random resized crop), 1 for the whole; by default 0.2 of contrastive, which learns little
+    without, and 1 of the others."""
     symmetries: bool = True
     """Of positions: show each by a symmetry of its game, any as likely, and its moves alike."""
 
@@ -51,6 +55,8 @@ class Augmentation:
             raise ConfigError(f"--augment.shift must be from 0 to 0.5, not {self.shift}")
         if not 0 <= self.erase <= 1:
             raise ConfigError(f"--augment.erase must be from 0 to 1, not {self.erase}")
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ConfigError(f"--augment.crop must be above 0 and at most 1, not {self.crop}")
 
 
 USUAL = Augmentation()

@@ -295,6 +295,31 @@ def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
     assert ((covered != one).reshape(64, -1).any(1)).mean() > 0.9
 
 
+def test_a_crop_shows_a_part_as_large_as_the_whole():
+    """Of a picture whose pixels say where they are, both sides tell which part it is."""
+    ramp = np.arange(0, 200, 10, dtype=np.uint8)
+    one = np.stack([np.tile(ramp[:, None], 20), np.tile(ramp, (20, 1))])[None].repeat(300, axis=0)
+    crop = augment(one, Augmentation(shift=0.0, crop=0.25), np.random.default_rng(1))
+    down, right = crop[:, 0, :, 0].astype(int), crop[:, 1, 0, :].astype(int)
+    # Every row of what is shown is one row of the picture, or lies between two.
+    assert (crop[:, 0] == crop[:, 0, :, :1]).all() and (crop[:, 1] == crop[:, 1, :1]).all()
+    tall, wide = ((side[:, 15] - side[:, 5]) / 100 for side in (down, right))  # of all
+    assert 0.23 < (tall * wide).min() < 0.3 and 0.9 < (tall * wide).max() < 1.03
+    assert 0.70 < (tall / wide).min() < 0.8 and 1.25 < (tall / wide).max() < 1.43
+    assert down.min() == 0 and down.max() == 190 and (np.diff(down) >= 0).all()
+    assert len(np.unique(down[:, 0])) > 30 and len(np.unique(right[:, 0])) > 30
+    whole = augment(one, Augmentation(shift=0.0, crop=1.0), np.random.default_rng(1))
+    assert (whole == one).all()
+
+
+def test_a_part_of_a_batch_is_cropped_as_in_the_whole_batch():
+    pixels = np.random.default_rng(3).integers(0, 256, (12, 3, 9, 7)).astype(np.uint8)
+    how = Augmentation(shift=0.2, flip=True, erase=0.5, crop=0.3)
+    whole = augment(pixels, how, np.random.default_rng(5))
+    part = augment(pixels[4:9], how, np.random.default_rng(5), slice(4, 9), 12)
+    assert (part == whole[4:9]).all()
+
+
 def test_links_to_pictures_of_the_folder_are_no_further_pictures(tmp_path):
     outside = tmp_path / "outside.png"
     Image.fromarray(np.full((8, 8), 9, np.uint8)).save(outside)
