@@ -47,7 +47,7 @@ def test_each_stage_has_a_row_and_the_last_one_is_held_against_what_was_wanted(t
 def test_a_run_of_self_play_is_asked_for_the_same_positions_and_drawn_beside(tmp_path, monkeypatch):
     fewer = replace(SIZES["small"], games=4, opponents=("random", "uct:10"))
     monkeypatch.setitem(SIZES, "small", fewer)
-    run = RunDir.open(Path(__file__).parents[1] / "fixtures" / "runs" / "tic_tac_toe")
+    run = RunDir.open(Path(__file__).parents[2] / "fixtures" / "runs" / "tic_tac_toe")
     found = spoken_games.measured(run.path)
     reached = found["stages"]["alphazero"]
     assert reached[spoken_games.LEGAL][0] == 1 and found["size"] == "alphazero"
