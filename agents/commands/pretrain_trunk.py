@@ -300,7 +300,6 @@ def _settled(command: Command, begun: Trunk | None) -> Command:
     own = "" if begun is None or isinstance(begun.net, BOARDS) else begun.network
     if own and pretrain.network == "auto" and are_pictures(data):
         pretrain = replace(pretrain, network=own)
-    pretrain = pretrain.settled(pictures=are_pictures(data))
     return replace(command, pretrain=pretrain, wrappers=wrappers, env_options=env_options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 from playout.agents.optim.names import check_optimizer
@@ -31,8 +31,6 @@ _AUGMENTATIONS = (
     "augment.crop",
     "augment.symmetries",
 )
-CROP = 0.2
-"""Of contrastive pictures, where it is not said (Chen et al. 2020 have 0.08 of larger ones)."""
 _LABELS_ALONE = ("loss", "label_smoothing", "mixup", "balance")
 _OF = {
     **dict.fromkeys(
@@ -140,16 +138,6 @@ class PretrainConfig:
             raise ConfigError(f"--warmup must be from 0 to below 1, not {self.warmup}")
         if not 0 < self.labels <= 1:
             raise ConfigError(f"--labels must be above 0 and at most 1, not {self.labels}")
-
-    def settled(self, *, pictures: bool) -> PretrainConfig:
-        """With what follows from the objective, of a new run: runs that were begun keep theirs.
-
-        Args:
-            pictures: whether the data are pictures; else positions of a game.
-        """
-        if self.objective != "contrastive" or not pictures or self.augment.crop is not None:
-            return self
-        return replace(self, augment=replace(self.augment, crop=CROP))
 
     def refuse_unused(self, *, pictures: bool, begun: bool = False) -> None:
         """Raises ConfigError for a setting that would do nothing.

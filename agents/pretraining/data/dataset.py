@@ -43,10 +43,9 @@ class Augmentation:
     """Of pictures: mirror left and right, every second one."""
     erase: float = 0.0
     """Of pictures: probability that a rectangle of up to a third is covered by noise."""
-    crop: float | None = None
+    crop: float = 1.0
     """Of pictures: the least share of the area that is shown in the place of all of it, enlarged
-    (random resized crop), 1 for the whole; by default 0.2 of contrastive, which learns little
-    without, and 1 of the others."""
+    (random resized crop); 1 shows the whole."""
     symmetries: bool = True
     """Of positions: show each by a symmetry of its game, any as likely, and its moves alike."""
 
@@ -55,7 +54,7 @@ class Augmentation:
             raise ConfigError(f"--augment.shift must be from 0 to 0.5, not {self.shift}")
         if not 0 <= self.erase <= 1:
             raise ConfigError(f"--augment.erase must be from 0 to 1, not {self.erase}")
-        if self.crop is not None and not 0 < self.crop <= 1:
+        if not 0 < self.crop <= 1:
             raise ConfigError(f"--augment.crop must be above 0 and at most 1, not {self.crop}")
 
 

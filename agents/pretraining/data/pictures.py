@@ -132,7 +132,7 @@ def augment(
     right = rng.integers(0, 2 * reach[1] + 1, count)
     mirrored = np.logical_and(rng.random(count) < 0.5, how.flip)
     covered = np.less(rng.random(count), how.erase)
-    if how.crop is not None and how.crop < 1:
+    if how.crop < 1:
         padded = np.pad(_cropped(pixels, how.crop, rng, own, count), pad, mode="edge")
     found = np.empty_like(pixels)
     mine = range(count)[own]

@@ -69,7 +69,6 @@ def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, f
     """
     trunk = fresh_trunk(data, form, seed)
     config = PretrainConfig(objective=objective, batch=form.batch)
-    config = config.settled(pictures=isinstance(data.train, Pictures))
     begun = time.monotonic()
     trainer = PretrainTrainer(trunk, data, config, steps=form.steps, seed=seed)
     try:

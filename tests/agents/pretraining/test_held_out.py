@@ -15,7 +15,6 @@ from playout.agents.pretraining.data.dataset import (
     independent,
     validation_rows,
 )
-from playout.agents.pretraining.data.pictures import augment
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trainer import PretrainTrainer
@@ -118,18 +117,3 @@ def test_eval_measures_views_as_the_run_did(tmp_path):
     last = [row["eval/loss"] for row in map(json.loads, rows) if "eval/loss" in row][-1]
     found = playout.evaluate(run.path, which="latest")
     assert found["eval/loss"] == pytest.approx(last, rel=1e-5)
-    assert run.config["pretrain"]["augment"]["crop"] == 0.2  # as of all new runs that compare views
-
-
-def test_only_new_contrastive_pictures_are_cropped_by_default():
-    config = PretrainConfig(objective="contrastive")
-    assert config.settled(pictures=True).augment == replace(config.augment, crop=0.2)
-    assert config.settled(pictures=False) == config
-    assert PretrainConfig(objective="masked").settled(pictures=True).augment.crop is None
-    told = PretrainConfig(objective="contrastive", augment=Augmentation(crop=1.0))
-    assert told.settled(pictures=True) == told
-    # A run that was begun before there were crops holds none, and sees what it saw.
-    pixels = split_of(20).train.pixels
-    for how in (Augmentation(), Augmentation(crop=1.0)):
-        same = augment(pixels, how, np.random.default_rng(2))
-        assert np.array_equal(same, augment(pixels, Augmentation(), np.random.default_rng(2)))
