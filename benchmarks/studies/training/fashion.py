@@ -137,7 +137,7 @@ class PlainAutoencoder(nn.Module):
 
 def loader(data: Pictures, batch: int) -> DataLoader[tuple[Tensor, ...]]:
     """PyTorch's own, of bytes in memory."""
-    both = TensorDataset(torch.from_numpy(data.pixels), torch.from_numpy(data.labels))
+    both = TensorDataset(torch.tensor(data.pixels), torch.tensor(data.labels))
     return DataLoader(both, batch_size=batch, shuffle=True, drop_last=True)
 
 
