@@ -56,7 +56,8 @@ class PretrainConfig:
     """supervised, autoencoder, vae, masked, rotation, patches, colour, contrastive, or of positions
     next: the one after the next move."""
     network: str = "auto"
-    """Of pictures: impala, impala-2x (auto), impala-4x, resnet-8 (normalised), grid or nature; of positions a resnet."""
+    """Of pictures: impala, impala-2x (auto), impala-4x, resnet-8 (normalised), grid or nature; of
+    positions a resnet."""
     size: str = "base"
     """Of a board's network, as for self-play: tiny to large, or CHANNELSxBLOCKS."""
     epochs: float = 10.0
