@@ -210,6 +210,7 @@ class RunDir(Checkpoints):
         )
         cls._must_be_new(path)
         if path.exists() and not (path.is_dir() and _only_begun(path)):
+            cls._must_be_new(path)  # somebody may have made one meanwhile
             raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
         run._made = above
         try:
