@@ -20,8 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PACKAGES = ("envs", "mcts", "agents", "rlhf", "benchmarks")
-# What a wheel does without: sources of compiled modules (they are there as modules), pictures and pages
-# of measurements, and the build itself.
+# What a wheel does without: sources of compiled modules (they are there as modules), pictures and
+# pages of measurements, and the build itself.
 UNSHIPPED = {".pyx", ".pxd", ".png", ".html"}
 TESTS = [
     HERE / "installed.py",
