@@ -25,21 +25,6 @@ FAR = 10
 """How many times PLY_NODES a ply costs, from which on those before it are reckoned, not asked."""
 
 
-def label(
-    game: NativeGame,
-    *,
-    count: int,
-    plies: tuple[int, int],
-    seconds: float | None = None,
-    threads: int = 1,
-    seed: int = 0,
-) -> Examples:
-    """Up to `count` different solved positions from random play; stops when `seconds` are over."""
-    return examples_of(
-        *solve(game, count=count, plies=plies, seconds=seconds, threads=threads, seed=seed)
-    )
-
-
 def solve(
     game: NativeGame,
     *,
@@ -51,7 +36,7 @@ def solve(
     odds: Sequence[float] | None = None,
     tell: Callable[[int], None] | None = None,
 ) -> tuple[StateBatch, npt.NDArray[np.int8]]:
-    """The positions of `label`, and the outcome of every move in them.
+    """Different positions of random play, and the outcome of every move in them.
 
     Args:
         game: has a solver.

@@ -12,7 +12,6 @@ has several seeds, side by side, and their interval.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,6 +31,7 @@ from playout.benchmarks.studies.cases import (
     difference_of_seeds,
     mean_of_seeds,
     side_by_side,
+    study_parser,
 )
 from playout.benchmarks.studies.page import Page, compared, with_half
 from playout.benchmarks.studies.training import transformers
@@ -391,9 +391,6 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument("--folder", type=Path)
+    parser = study_parser(__doc__)
     given = parser.parse_args()
     raise SystemExit(main(given.quick, tuple(given.seeds), given.folder))

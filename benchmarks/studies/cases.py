@@ -8,6 +8,7 @@ and the page (page.py).
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import multiprocessing
@@ -27,6 +28,15 @@ from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
 
 T = TypeVar("T")
+
+
+def study_parser(doc: str | None) -> argparse.ArgumentParser:
+    """What every study of several seeds takes from a terminal; `doc` is its module's."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--folder", type=Path)
+    return parser
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

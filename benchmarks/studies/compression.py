@@ -12,7 +12,6 @@ language model goes through the same and more (smaller_language.py).
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -34,7 +33,11 @@ from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trunk import restore_trunk
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.cases import beside, kept_run
+from playout.benchmarks.studies.cases import (
+    beside,
+    kept_run,
+    study_parser,
+)
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.smaller_language import (
     claim_of_experts,
@@ -390,9 +393,6 @@ def claims_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--folder", type=Path)
+    parser = study_parser(__doc__)
     given = parser.parse_args()
-    raise SystemExit(main(given.quick, tuple(given.seeds), given.folder))
+    raise SystemExit(main(given.quick, tuple(given.seeds) or (0,), given.folder))

@@ -13,7 +13,6 @@ by side, one a core.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,12 @@ import numpy as np
 from playout.agents.pretraining.clusters import draw_maps, maps
 from playout.agents.pretraining.config import OBJECTIVES
 from playout.agents.pretraining.data.dataset import Split
-from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds, side_by_side
+from playout.benchmarks.studies.cases import (
+    difference_of_seeds,
+    mean_of_seeds,
+    side_by_side,
+    study_parser,
+)
 from playout.benchmarks.studies.games import starts
 from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, NOTHING, PPO, Board
 from playout.benchmarks.studies.page import Page, compared
@@ -322,10 +326,7 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument("--folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument(
         "--pictures", default="", help="a folder or a name, as pretrain-trunk takes them"
     )

@@ -173,14 +173,15 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     from playout.agents.alphazero.proofs import player_evaluator
     from playout.agents.players.analysis import analyse, policy_judge, search_judge
     from playout.agents.players.search import playing_search
-    from playout.agents.pretraining.supervised import label
+    from playout.agents.pretraining.supervised import examples_of, solve
 
     torch.set_num_threads(1)
     positions = load_scored_positions(GAME)
     game = positions.states.game
-    examples = label(
+    solved = solve(
         game, count=10**7, plies=LABELLED_PLIES, seconds=minutes * 30, threads=2, seed=seed
     )
+    examples = examples_of(*solved)
     start = time.perf_counter()
     taught(game, examples, size=size, steps=30, seed=seed)
     steps = max(100, int(30 * minutes * 30 / (time.perf_counter() - start)))

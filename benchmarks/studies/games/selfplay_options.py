@@ -11,7 +11,6 @@ of the preset, over all seeds, and one Bradley-Terry model rates them. What was 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,11 @@ from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.settings import full_names, picked, with_settings
 from playout.agents.rating.ratings import Ratings, rate
 from playout.agents.runs.metrics import read_rows
-from playout.benchmarks.studies.cases import kept_run, side_by_side
+from playout.benchmarks.studies.cases import (
+    kept_run,
+    side_by_side,
+    study_parser,
+)
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import STUDIES, write_result
@@ -344,10 +347,7 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument("--folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument("--game", help=f"instead of {FULL.game}")
     parser.add_argument("--options", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument("--updates", type=int, help="of each run")

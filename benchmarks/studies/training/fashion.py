@@ -10,7 +10,6 @@ beside a plain PyTorch loop on the same network. Cases run side by side, one a c
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from playout.benchmarks.studies.cases import (
     kept_run,
     mean_of_seeds,
     side_by_side,
+    study_parser,
 )
 from playout.benchmarks.studies.page import Page, with_half
 from playout.benchmarks.studies.training.trunks import all_held_out
@@ -332,10 +332,7 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument("--folder", type=Path)
+    parser = study_parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices=[*PARTS], default=[*PARTS])
     given = parser.parse_args()
     raise SystemExit(main(given.quick, tuple(given.seeds), given.folder, given.parts))

@@ -10,7 +10,7 @@ from playout.agents.pretraining.data import positions, solved
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.data.sources import digest
 from playout.agents.pretraining.run import data_of
-from playout.agents.pretraining.supervised import affordable, examples_of, label, solve
+from playout.agents.pretraining.supervised import affordable, examples_of, solve
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.state_batch import StateBatch
@@ -131,7 +131,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_positions_that_it_began_wi
     monkey = {"count": 60, "objective": "masked", "size": "8x1", "epochs": 1.0, "quiet": True}
     new = playout.pretrain_trunk(GAME, run=tmp_path / "new", **monkey)
     even = positions_of_game(GAME, count=60, version=1)
-    states = label(playout.game(GAME), count=60, plies=(3, 10)).states
+    states = solve(playout.game(GAME), count=60, plies=(3, 10))[0].data
     both = np.concatenate([even.train.states, even.test.states])
     assert sorted(map(bytes, both)) == sorted(map(bytes, states))
     assert new.config["data_version"] == 2 and new.config["digest"] != digest(even)

@@ -9,7 +9,7 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.positions import Positions, positions_of_records
 from playout.agents.pretraining.objectives import registry
-from playout.agents.pretraining.supervised import label
+from playout.agents.pretraining.supervised import examples_of, solve
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
@@ -25,7 +25,7 @@ STILL = Augmentation(symmetries=False)
 
 @pytest.fixture(scope="module")
 def positions():
-    found = label(GAME, count=120, plies=(1, 6), seed=3)
+    found = examples_of(*solve(GAME, count=120, plies=(1, 6), seed=3))
     labels = found.values[:, 0].astype(np.int64) + 1
     return Positions(
         name="tic_tac_toe", game=GAME, states=found.states, labels=labels, moves=found.policy
