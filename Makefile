@@ -10,7 +10,7 @@ INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 WORKERS = -n 3 --dist loadfile --no-loadscope-reorder
 NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.pxd" -o -name "*.h")
 
-.PHONY: help demo test test-peers lint packages wheels sanitize bench clean
+.PHONY: help demo test test-slow test-peers lint packages wheels sanitize bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,10 @@ demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, sho
 	$(BIN)/playout alphazero connect_four --demo --run runs/demo
 
 test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-test ## run the tests that take a second or more of a core each
+	$(BIN)/python -m pytest -m slow $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/ruff check .

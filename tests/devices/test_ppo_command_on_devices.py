@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import playout
+import pytest
 import torch
 from playout import cli
 from playout.agents.networks.config import NetworkConfig
@@ -28,6 +29,7 @@ def learn(path, steps, *extra, env="CartPole-v1"):
     return cli.main([*command, "--run", str(path), "--total-timesteps", str(steps), *extra])
 
 
+@pytest.mark.slow
 def test_a_run_learns_resumes_and_is_measured_on_a_device(second, tmp_path, capsys):
     assert learn(tmp_path / "run", 64) == 0
     again = ["ppo", "--resume", str(tmp_path / "run"), *MACHINE, "--total-timesteps", "128"]

@@ -70,6 +70,7 @@ def test_it_is_short():
     assert len((EXAMPLE / "clobber_game.c").read_text().splitlines()) < 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "columns"), [(5, 6), (1, 2), (8, 8)])
 def test_it_keeps_every_promise(clobber, rows, columns):
     report = check_game(clobber.make(rows, columns), num_games=5)

@@ -22,15 +22,18 @@ def drive(mode, folder, number, seed):
     return report
 
 
+@pytest.mark.slow
 def test_killed_at_random_times_a_resumed_run_equals_an_uninterrupted_one(memory_path):
     # Times are drawn from how long a whole run took: where speed changes, some come too late.
     assert drive("clock", memory_path, 25, 1)["killed"] >= 2
 
 
+@pytest.mark.slow
 def test_killed_at_file_operations_a_resumed_run_equals_an_uninterrupted_one(memory_path):
     assert drive("call", memory_path, 40, 2)["killed"] >= 35
 
 
+@pytest.mark.slow
 def test_after_a_power_cut_a_resumed_run_equals_an_uninterrupted_one(memory_path):
     assert drive("power", memory_path, 40, 3)["killed"] >= 35
 

@@ -135,6 +135,7 @@ def contents(run):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_killed_in_the_middle_ends_as_one_that_was_not(stage, working):
     words = ["rlhf", stage, *STAGES[stage], *COMMON]

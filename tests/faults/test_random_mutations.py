@@ -86,6 +86,7 @@ def refuse(error: PlayoutError) -> None:
     assert text and "\n" not in text and len(text) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_mutated_run_is_refused_or_read_as_it_was(run, name):
     rng = random.Random(name)

@@ -154,6 +154,7 @@ def train_slowly(how, run):
     return forked.start("-c", LONG_UPDATE, how, run)
 
 
+@pytest.mark.slow
 def test_a_signal_in_a_long_update_of_self_play_goes_back_to_its_beginning_and_saves(tmp_path):
     process = train_slowly("slow", tmp_path / "r")
     process.until("working\n")
@@ -207,6 +208,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_saves_it_with_its_environments(tmp_path):
     process = forked.start("-c", IN_PROCESSES, "slow", tmp_path / "r")
     process.until("working\n")

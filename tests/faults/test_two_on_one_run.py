@@ -11,6 +11,7 @@ from pathlib import Path
 
 import forked
 import launch
+import pytest
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.kills import ranks_of
@@ -86,6 +87,7 @@ def test_a_second_learner_is_refused_and_the_first_learns_on(tmp_path):
         first.kill()
 
 
+@pytest.mark.slow
 def test_a_second_job_on_a_run_is_refused_and_the_first_goes_on(tmp_path):
     run = tmp_path / "run"
     words = ["ppo", "CartPole-v1", "--total-timesteps", "100000000", "--no-stop", "--quiet"]

@@ -20,6 +20,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
 def test_visits_and_weights_equal_the_reference_on_a_thousand_roots(algorithm, reuse, tools):
@@ -106,6 +107,7 @@ def test_rewards_along_the_way_equal_the_reference(algorithm, rollouts, tools):
     tools.compare("points2", config, count=4, moves=3, seed=6, plies=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
 @pytest.mark.parametrize("leaves", [1, 3])
 def test_searches_of_some_moves_equal_the_reference(algorithm, leaves, tools):

@@ -65,6 +65,7 @@ def test_processes_draw_for_themselves_and_neighbours_hash_differently():
     assert all(len(set(drawn)) == 3 for drawn in draws)
 
 
+@pytest.mark.slow
 def test_scripts_modules_and_programs_find_what_python_would_let_them_find(tmp_path):
     (tmp_path / "inner").mkdir()
     (tmp_path / "beside.py").write_text("if __name__ == '__main__': print('module')\n")

@@ -35,6 +35,7 @@ OWN = {"MASTER_PORT", "TORCHELASTIC_RUN_ID"}
 OWN |= {"TORCHELASTIC_ERROR_FILE", "TORCHELASTIC_SIGNALS_TO_HANDLE"}
 
 
+@pytest.mark.slow
 def test_a_job_of_forked_ranks_gives_what_one_of_torchrun_gives(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)

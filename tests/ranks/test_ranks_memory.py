@@ -79,6 +79,7 @@ BODY = """
 """
 
 
+@pytest.mark.slow
 def test_ranks_of_one_machine_add_up_there_and_by_messages_where_they_may_not():
     near, far = launch(2, BODY), launch(2, BODY, PLAYOUT_RANK_MEMORY=0)
     assert [found[0] for found in near + far] == [True, True, False, False]

@@ -73,6 +73,7 @@ def said(request):
     return found[0]
 
 
+@pytest.mark.slow
 def test_tensors_are_added_in_place_of_any_layout_type_and_device(said):
     assert said["float32"] == pytest.approx([0.6] * 6)
     assert said["transposed"] == [0, 18, 6, 24, 12, 30]

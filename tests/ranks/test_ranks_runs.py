@@ -63,6 +63,7 @@ def weights(path):
     return [row["train/weight"] for row in outcome(path)[1]]
 
 
+@pytest.mark.slow
 def test_any_number_of_ranks_learns_the_same_to_rounding(folder):
     assert weights(folder / "two") == pytest.approx(weights(folder / "one"), rel=1e-12)
     maxima = [
@@ -99,6 +100,7 @@ def test_rank_0_alone_evaluates_and_writes_rows(folder):
     assert all(0 < row["time/rank_fps_min"] <= row["time/rank_fps_max"] for row in rows)
 
 
+@pytest.mark.slow
 def test_what_one_rank_alone_meets_ends_the_run_of_all(memory_path):
     found = run_all(
         2,

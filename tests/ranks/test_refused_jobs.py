@@ -67,6 +67,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", CASES)
 def test_a_job_of_torchrun_that_cannot_be_leaves_one_line_and_nothing_else(told, runs, tmp_path):
     (tmp_path / "rank.py").write_text(RANK)

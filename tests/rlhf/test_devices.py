@@ -135,6 +135,7 @@ def finished(second, tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_runs_on_a_device_of_its_own(finished):
     for stage in ("pretrain", "sft", "classify", "reward", "rlhf", "grpo", "dpo"):
         run = RunDir.open(finished / stage)

@@ -57,6 +57,7 @@ def finished():
     shutil.rmtree(place, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_folder_and_none_is_made_twice(finished):
     folder, begun, command = finished
     assert all((folder / stage).is_dir() for stage in STAGES)
@@ -95,6 +96,7 @@ def test_the_report_is_one_page_with_plots_tables_and_samples(finished):
     assert "What it came to" in said and "sampled" in said and "likeliest" in said
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_what_it_came_to_a_sample_and_what_comes_next(finished, capsys):
     folder, _, command = finished
     assert main([word for word in command if word != "--quiet"]) == 0

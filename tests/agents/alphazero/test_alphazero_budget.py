@@ -85,6 +85,7 @@ def test_the_time_left_counts_down_to_the_end_of_the_minutes(tmp_path, monkeypat
     assert clock[0] - 100 == pytest.approx(60 * CORRECTED_SHARE, abs=1)
 
 
+@pytest.mark.slow
 def test_while_an_update_and_an_evaluation_are_left_so_is_their_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])

@@ -38,6 +38,7 @@ def rows(run):
     return found
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = {"size": "8x1", "simulations": 4, "seed": 3}

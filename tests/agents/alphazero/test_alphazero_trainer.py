@@ -50,6 +50,7 @@ def counted(metrics):
     return {key: value for key, value in metrics.items() if not key.startswith("time/")}
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_and_another_seed_differs():
     one, two, other = (AlphaZeroTrainer(small_config(), seed=seed) for seed in (1, 1, 2))
     for _ in range(2):
@@ -69,6 +70,7 @@ def test_weights_that_play_are_saved_once_and_a_state_with_them_twice_is_taken()
     assert equal(again.state_dict()["model"], trainer.state_dict()["model"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
     straight = AlphaZeroTrainer(small_config(), seed=1)
     history = [counted(straight.update()) for _ in range(3)]
@@ -104,6 +106,7 @@ def test_play_and_learning_at_once_repeat_and_resume_to_the_same_bytes(tmp_path)
     assert equal(straight.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.slow
 def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_path):
     config = small_config(
         first_size="8x1", first_evaluations=300, first_steps=2, grow_at=0.5, grow_warmup=0.25

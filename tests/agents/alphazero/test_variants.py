@@ -71,6 +71,7 @@ def test_a_network_for_several_boards_answers_each_as_one_of_its_own():
         net.on_board((8, 3, 3), 10)
 
 
+@pytest.mark.slow
 def test_a_run_plays_and_learns_every_form_and_goes_on_alike():
     one, two = (AlphaZeroTrainer(config(), seed=3, device=CPU) for _ in range(2))
     metrics = [one.update() for _ in range(6)]

@@ -161,6 +161,7 @@ def test_the_trunk_of_a_board_takes_its_share_of_ppos_rate_or_stays(begun, tmp_p
         assert is_head or not still[name].any(), name
 
 
+@pytest.mark.slow
 def test_what_another_board_has_not_taught_learns_beside_a_frozen_trunk(tmp_path):
     first = playout.pretrain_trunk(
         "connect_four(width=5,height=4)", objective="masked", size="8x1", count=60, epochs=1,

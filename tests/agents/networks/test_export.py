@@ -39,6 +39,7 @@ def exported(own, path):
     return check_onnx(network, path)
 
 
+@pytest.mark.slow
 def test_a_normalised_continuous_policy_answers_alike(tmp_path):
     own = player(VECTOR, spaces.Box(-1, 1, (2,)), normalize=True, hidden=(8,))
     assert exported(own, tmp_path / "a.onnx") < 1e-4
@@ -48,6 +49,7 @@ def test_a_normalised_continuous_policy_answers_alike(tmp_path):
     np.testing.assert_allclose(np.clip(action, -1, 1), own.act(obs), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_masked_recurrent_policy_over_a_dictionary_answers_alike(tmp_path):
     space = spaces.Dict({"x": VECTOR, "n": spaces.Discrete(3)})
     own = player(space, spaces.Discrete(4), recurrent="lstm", recurrent_size=8, hidden=(8,))
@@ -56,11 +58,13 @@ def test_a_masked_recurrent_policy_over_a_dictionary_answers_alike(tmp_path):
     assert names == ["obs_n", "obs_x", "mask", "state_0", "state_1", "state_2", "state_3"]
 
 
+@pytest.mark.slow
 def test_an_image_policy_answers_alike(tmp_path):
     image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
     assert exported(player(image, spaces.Discrete(3)), tmp_path / "a.onnx") < 1e-4
 
 
+@pytest.mark.slow
 def test_a_board_network_answers_alike(tmp_path):
     network = ExportedBoard(new_network(game("connect_four"), "tiny", pooling=True, seed=1))
     write_onnx(network, tmp_path / "a.onnx")
@@ -73,6 +77,7 @@ def test_a_board_network_answers_alike(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["transformer", "own_boards:Mlp"])
 def test_every_kind_of_board_network_answers_alike(tmp_path, network):
     exportable = ExportedBoard(new_network(game("tic_tac_toe"), "8x1", network=network, seed=1))
@@ -80,6 +85,7 @@ def test_every_kind_of_board_network_answers_alike(tmp_path, network):
     assert check_onnx(exportable, tmp_path / "a.onnx") < 1e-4
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_differently_is_refused(tmp_path):
     own, other = (player(VECTOR, spaces.Discrete(3), hidden=(8,)) for _ in range(2))
     exported(own, tmp_path / "a.onnx")
@@ -93,6 +99,7 @@ def test_policies_of_your_own_are_refused():
         ExportedPolicy(torch.nn.Linear(1, 1), VECTOR)
 
 
+@pytest.mark.slow
 def test_the_command_chooses_a_format_and_says_what_it_wrote(untrained_run, capsys, monkeypatch):
     assert main(["export", str(untrained_run)]) == 0
     path = untrained_run / "network.onnx"
@@ -110,6 +117,7 @@ def test_the_command_chooses_a_format_and_says_what_it_wrote(untrained_run, caps
     assert "exported as onnx or safetensors, not hf" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "safetensors"])
 def test_what_cannot_be_written_is_one_line_that_names_the_file(untrained_run, capsys, kind):
     for path in ("/proc/x.file", "/nowhere/x.file"):  # even the superuser cannot write there
@@ -119,6 +127,7 @@ def test_what_cannot_be_written_is_one_line_that_names_the_file(untrained_run, c
         assert "Errno" not in error
 
 
+@pytest.mark.slow
 def test_a_file_that_is_refused_is_not_kept(untrained_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "_TOLERANCE", -1.0)
     out = tmp_path / "x.onnx"

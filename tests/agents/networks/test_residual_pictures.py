@@ -78,6 +78,7 @@ def test_small_pictures_are_learned_too(side):
     assert features.shape == (4, encoder.num_features)
 
 
+@pytest.mark.slow
 def test_what_learned_pictures_begins_ppo_with_its_statistics(tmp_path):
     data = "observations:CartPole-v1"
     seen = {"wrappers": ("grey:20", "frame_stack:2")}

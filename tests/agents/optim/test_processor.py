@@ -59,6 +59,7 @@ def test_a_learner_keeps_to_float32_where_bfloat16_is_slow(old_processor, monkey
     assert Learner(build((2, 3, 3), 9, size="tiny"), config, device="cpu").dtype == wanted
 
 
+@pytest.mark.slow
 def test_torch_can_be_told_to_say_so():
     code = "from playout.agents.kernels.processor import *; print(fuses_multiply_add())"
     told = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}

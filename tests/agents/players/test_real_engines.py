@@ -55,6 +55,7 @@ def test_handicap_stones_are_those_of_gnu_go():
                 assert sorted(answer[2:].split()) == sorted(texts), (size, count)
 
 
+@pytest.mark.slow
 def test_gnu_go_takes_dead_stones_before_it_passes_and_scores_as_we_do():
     gnugo = program("gnugo")
     game = playout.game("go(size=7,komi=7)")
@@ -90,6 +91,7 @@ def test_fairy_stockfish_plays_breakthrough():
     assert meet(spec, "greedy", playout.game("breakthrough"), 4).score(spec)[0] == 4
 
 
+@pytest.mark.slow
 def test_stockfish_of_limited_strength_beats_random_moves_at_chess():
     program("stockfish")
     spec = "uci:stockfish?UCI_Elo=1320&nodes=200"

@@ -38,6 +38,7 @@ def test_a_chain_is_walked_to_its_end_past_the_small_reward_at_hand():
     assert mean == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_a_cue_is_remembered_by_a_recurrent_policy(kind):
     network = {"recurrent": kind, "recurrent_size": 16, "shared_trunk": True}
@@ -72,6 +73,7 @@ def test_normalised_observations_and_rewards_still_solve_the_chain():
     assert mean == 1.0
 
 
+@pytest.mark.slow
 def test_compiled_and_torch_paths_learn_cartpole_alike():
     returns = []
     for activation in ("tanh", "elu"):  # elu has no compiled path

@@ -71,6 +71,7 @@ def test_maps_keep_neighbours_and_are_drawn(tmp_path):
     assert (tmp_path / "m.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_position_that_follows_is_one_move_on_as_the_mover_sees_it():
     data = positions_of_game("connect_four", count=60, seed=0).train
     rows = np.arange(len(data))

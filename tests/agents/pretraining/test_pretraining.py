@@ -36,6 +36,7 @@ def test_bars_are_learned_from_labels():
     assert finish(trainer_of(split_of(), 60))["eval/accuracy"] > 0.95
 
 
+@pytest.mark.slow
 def test_features_learned_without_labels_read_better_than_fresh_ones():
     data = split_of()
     fresh = trainer_of(data, 1)
@@ -186,6 +187,7 @@ def test_every_objective_is_a_command(objective, folder, tmp_path, capsys):
     assert found.shape == (3, 128)
 
 
+@pytest.mark.slow
 def test_minutes_become_steps_and_a_probe_is_written_as_json(folder, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "probe.json"
     line = ["pretrain-trunk", str(folder), "--objective", "masked", "--minutes", "0.02"]
@@ -237,6 +239,7 @@ def test_self_play_begins_with_a_pretrained_trunk(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_network_that_imitates_search_plays(tmp_path, capsys):
     run = playout.pretrain_trunk(
         "tic_tac_toe", size="tiny", count=1500, epochs=25, batch=128, quiet=True,
@@ -282,6 +285,7 @@ class Wide(Screens):
         return np.zeros((12, 16, 1), np.uint8)
 
 
+@pytest.mark.slow
 def test_ppo_begins_with_a_pretrained_encoder(folder, tmp_path, capsys):
     run = tmp_path / "trunk"
     line = ["pretrain-trunk", str(folder), "--objective", "rotation", "--epochs", "1"]

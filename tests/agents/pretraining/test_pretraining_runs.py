@@ -113,6 +113,7 @@ def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
     assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_classifier_is_exported_with_its_logits_and_the_names_of_its_classes(light, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -134,6 +135,7 @@ def test_a_classifier_is_exported_with_its_logits_and_the_names_of_its_classes(l
         assert set(player.trunk.net.state_dict()) < set(file.keys())
 
 
+@pytest.mark.slow
 def test_what_imitates_moves_is_exported_with_what_it_plays(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

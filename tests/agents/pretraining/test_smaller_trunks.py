@@ -40,6 +40,7 @@ def test_a_student_imitates_its_teacher_without_labels(folder, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
     common = {"count": 300, "quiet": True, "batch": 64}
     teacher = playout.pretrain_trunk(
@@ -82,6 +83,7 @@ def test_masks_keep_the_largest_weights():
     assert fours.tolist() == [[False, True, True, False, True, False, False, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sparsity", "pattern"), [(0.8, "unstructured"), (0.5, "2:4")])
 def test_pruned_weights_stay_zero_while_the_rest_learns(sparsity, pattern):
     data = split_of(200)
@@ -124,6 +126,7 @@ def losses_of(run):
     return [row["eval/loss"] for row in rows if "eval/loss" in row]
 
 
+@pytest.mark.slow
 def test_a_network_without_channels_recovers_and_is_a_run_like_any_other(
     taught, narrow, tmp_path, capsys
 ):
@@ -151,6 +154,7 @@ def test_a_network_without_channels_recovers_and_is_a_run_like_any_other(
     assert on.config["alphazero"]["size"] == "tiny/8"  # tiny is 16x2
 
 
+@pytest.mark.slow
 def test_what_learned_to_play_is_exported_with_moves_and_values(narrow, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

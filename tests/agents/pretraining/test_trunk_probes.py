@@ -119,6 +119,7 @@ def test_the_trunk_of_ppo_sees_pictures_as_its_policy_sees_bytes(seen):
     torch.testing.assert_close(own, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_are_read_on_given_data(seen, folder, tmp_path, capsys):
     for probed in ("linear", "neighbours"):
         words = ["--probe", probed, "--data", str(folder), "--json", str(tmp_path / "out.json")]

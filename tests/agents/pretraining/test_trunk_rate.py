@@ -120,6 +120,7 @@ def weights_after(run):
     return state["learners"][0]["learner"] if "learners" in state else state["model"]
 
 
+@pytest.mark.slow
 def test_self_play_and_pretraining_keep_the_trunk_they_began_with_also_on_resume(taught, tmp_path):
     old = taught.load(only=("model",))[1]["model"]
     game = "connect_four(width=6,height=4)"  # its maps of cells are others, and begin fresh

@@ -114,6 +114,7 @@ def test_a_read_only_folder_is_noticed_before_playing(capsys, tmp_path, monkeypa
     assert code == 2 and "permission denied" in error and text == "" and "games" not in error
 
 
+@pytest.mark.slow
 def test_perfect_play_begins_where_it_need_not_think_for_minutes(capsys):
     arguments = ["perfect", "greedy", "--games", "2", "--seed", "3", "--json", "-"]
     code, text, error = run(capsys, *arguments)
@@ -156,6 +157,7 @@ def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game)
     assert "mean result" not in run(capsys, "random", "greedy", "--games", 2)[1]
 
 
+@pytest.mark.slow
 def test_a_match_that_is_stopped_keeps_and_rates_the_games_that_are_over(tmp_path):
     games, out = tmp_path / "games.jsonl", tmp_path / "m.json"
     players = ["random", "uct:20000", "--game", "connect_four", "--games", "40"]

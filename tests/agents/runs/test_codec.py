@@ -98,6 +98,7 @@ def run(tmp_path_factory):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(state=states)
 def test_a_state_comes_back_equal_to_the_last_bit_and_type(run, state):

@@ -150,6 +150,7 @@ def test_workers_outlive_a_signal_to_all_but_not_the_program_that_forgets_them(t
     assert (code, errors) == (0, "")
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_last_reference_to_them():
     envs = make_environments(Counter, 2, processes=2)
     processes = envs.group.processes

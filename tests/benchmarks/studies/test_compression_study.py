@@ -42,6 +42,7 @@ def test_a_network_is_judged_on_what_its_seed_held_out_and_shown_what_it_learned
         assert {board.tobytes() for board in calibration} <= learned
 
 
+@pytest.mark.slow
 def test_few_bits_and_onnx_runtime_have_rows_of_their_own(monkeypatch, tmp_path):
     split = load(GAME, count=200, seed=0)
     monkeypatch.setattr(compression, "network_of", network)

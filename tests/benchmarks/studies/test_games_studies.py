@@ -171,6 +171,7 @@ def test_options_are_trained_rated_and_written_on_a_page(tmp_path, in_this_proce
     assert len((tmp_path / "matches.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_board_network_is_reinforced_against_its_past_without_search(tmp_path):
     game = playout.game("tic_tac_toe")
     net = new_network(game, "8x1", seed=0)
@@ -197,6 +198,7 @@ def test_a_board_network_is_reinforced_against_its_past_without_search(tmp_path)
     assert torch.allclose(logprobs, step.logprob) and torch.allclose(values, step.value)
 
 
+@pytest.mark.slow
 def test_three_steps_and_one_are_trained_rated_and_drawn(tmp_path, capsys, in_this_process):
     small = {"steps": 2, "batch_size": 16}
     form = replace(
@@ -283,6 +285,7 @@ def test_a_start_is_worth_times_that_are_compared_seed_by_seed():
     assert following.row()["seeds that reach it"] == "1 of 2"
 
 
+@pytest.mark.slow
 def test_both_learners_begin_with_the_trunk_and_are_measured_where_labels_tell_nothing(tmp_path):
     reward = {"num_envs": 8, "num_steps": 8, "minibatch_size": 64, "num_epochs": 1,
               "eval_episodes": 2, "total_timesteps": 256}  # fmt: skip

@@ -177,6 +177,7 @@ def test_objectives_that_do_not_suit_data_are_named_with_their_reason(tiny_form,
     assert "colour" in suiting("pictures", tiny_form)[0]
 
 
+@pytest.mark.slow
 def test_paradigms_are_probed_begun_from_and_told_on_a_page(tiny_form, tmp_path):
     found = {}
     for what, objective in (

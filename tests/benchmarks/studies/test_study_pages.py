@@ -42,6 +42,7 @@ def board_rows():
     return [{BOARD: name, "operations": x, LOST: y} for name in ("5x4", "6x5") for x, y in sizes]
 
 
+@pytest.mark.slow
 def test_scaling_leaves_a_page_and_how_far_its_predictions_are_off(results, tmp_path, monkeypatch):
     rows = language_rows(), board_rows()
     monkeypatch.setattr(scaling, "all_runs", lambda **_: rows)

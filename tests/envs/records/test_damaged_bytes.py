@@ -30,6 +30,7 @@ def record(name, seed):
     return GameRecord.from_actions(state.game, actions, players=["Zwölf", "Ни\\кто"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", GAMES)
 def test_any_bytes_are_records_that_can_be_written_or_one_line(tmp_path, ending):
     rng, path, again = random.Random(7), tmp_path / f"game{ending}", tmp_path / f"again{ending}"

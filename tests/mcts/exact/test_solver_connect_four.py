@@ -107,6 +107,7 @@ def test_a_score_is_what_the_best_move_leaves():
         assert scores[solver.best(state)] == scores.max()
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_table_size_threads_or_what_was_asked_before():
     game = playout.game("connect_four")
     states = late_positions(game, 80, 16, seed=3)

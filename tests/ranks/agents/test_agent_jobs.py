@@ -27,6 +27,7 @@ def train(count, run, *words):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_of_two_ranks_repeats_itself_byte_for_byte(name, memory_path):
     rows, again = (train(2, memory_path / str(i), *COMMANDS[name]) for i in range(2))
@@ -37,6 +38,7 @@ def test_a_command_of_two_ranks_repeats_itself_byte_for_byte(name, memory_path):
     assert entry.metric == max(row[metric] for row in rows if metric in row)
 
 
+@pytest.mark.slow
 def test_ranks_stop_together_where_an_evaluation_confirms_the_threshold(memory_path):
     words = (*PPO, "--reward-threshold", 5, "--total-timesteps", 100_000)
     rows = train(2, memory_path / "run", *words)
@@ -44,6 +46,7 @@ def test_ranks_stop_together_where_an_evaluation_confirms_the_threshold(memory_p
     assert RunDir.open(memory_path / "run").find("best").step == len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "minutes"), [(TRUNK, 0.01), (GAME, 0.05)], ids=["trunk", "game"])
 def test_ranks_agree_on_what_fits_into_minutes(words, minutes, memory_path):
     rows = train(2, memory_path / "run", *words, "--minutes", minutes)
@@ -53,6 +56,7 @@ def test_ranks_agree_on_what_fits_into_minutes(words, minutes, memory_path):
     assert budget["minutes"] == minutes and rows[-1]["step"] == planned[-1]
 
 
+@pytest.mark.slow
 def test_four_ranks_collect_and_learn_as_two_do(memory_path):
     words = (*COMMANDS["ppo"], "--total-timesteps", 160)
     two, four = (train(count, memory_path / str(count), *words) for count in (2, 4))

@@ -31,6 +31,7 @@ def two_ranks():
     return launch(2, body)
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_process_learns_from_the_same_batch(two_ranks):
     one, other = two_ranks
     assert one["even"] == alphazero_parts.learned(2)

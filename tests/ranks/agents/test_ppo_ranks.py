@@ -14,6 +14,7 @@ def found():
     return launch(2, f"import ppo_jobs\nreturn {{kind: ppo_jobs.learn(kind) for kind in {KINDS}}}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_learn_what_one_process_learns(found, kind):
     one, (first, second) = ppo_jobs.learn(kind), (part[kind] for part in found)
@@ -23,6 +24,7 @@ def test_two_ranks_learn_what_one_process_learns(found, kind):
     np.testing.assert_allclose(left, right, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_rank_without_steps_in_a_minibatch_takes_the_others_step():
     parts = launch(2, "import ppo_jobs\nreturn ppo_jobs.one_update(minibatch_size=1)")
     one, two = (numbers(ppo_jobs.one_update(minibatch_size=size)) for size in (1, 2))
@@ -31,6 +33,7 @@ def test_a_rank_without_steps_in_a_minibatch_takes_the_others_step():
     assert np.abs(one - two).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_ranks_go_on_from_their_states_byte_for_byte_and_save_together_at_a_fault(tmp_path):
     body = f"""
         import ppo_jobs

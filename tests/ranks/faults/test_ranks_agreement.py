@@ -68,6 +68,7 @@ def test_ranks_of_other_commands_end_with_one_line_before_anything_is_made(memor
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_in_its_run_whatever_its_machines_have_counted(memory_path):
     run = memory_path / "run"
     words = (*TINY, "--run", run)
@@ -86,6 +87,7 @@ def test_a_job_goes_on_in_its_run_whatever_its_machines_have_counted(memory_path
         assert code == 2 and "is a run already" in err
 
 
+@pytest.mark.slow
 def test_a_job_goes_back_to_a_checkpoint_once_however_often_it_begins(memory_path):
     run = memory_path / "run"
     body = f"""
@@ -119,6 +121,7 @@ class Coin(gym.Env):
 """
 
 
+@pytest.mark.slow
 def test_ranks_whose_machines_hold_other_code_of_ones_own_are_refused(memory_path):
     each = []
     for pays in (1, 2):

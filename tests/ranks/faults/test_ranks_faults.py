@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+import pytest
 from launch import TOY, environment, errors, finish, job, launch, playout, start, wait_for
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.kills import outcome, ranks_of
 
 
+@pytest.mark.slow
 def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_bytes(memory_path):
     run = memory_path / "run"
     killed = start(2, TOY, run, 30, restarts=2, TOY_WAITS="5,15")
@@ -26,6 +28,7 @@ def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_by
     assert outcome(run) == outcome(memory_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_a_job_whose_processes_are_all_asked_to_end_saves_first(memory_path):
     run = memory_path / "run"
     job = start(2, TOY, run, 1000, TOY_PAUSE=0.05)
@@ -41,6 +44,7 @@ def test_a_job_whose_processes_are_all_asked_to_end_saves_first(memory_path):
     assert err.count("stopping: finishing this update") == 1
 
 
+@pytest.mark.slow
 def test_a_rank_that_stands_still_is_named_and_the_job_ends(memory_path):
     run = memory_path / "run"
     job = start(2, TOY, run, 1000, TOY_PAUSE=0.05, PLAYOUT_RANK_TIMEOUT=3)
@@ -121,6 +125,7 @@ def test_a_command_for_one_process_is_refused_by_one_line_of_one_rank():
     assert errors(err) == ["error: playout match is work for one process: leave out torchrun"]
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_ends_torchrun_before_anything_is_made(memory_path):
     with socket.create_server(("localhost", 0)) as taken:
         port = str(taken.getsockname()[1])

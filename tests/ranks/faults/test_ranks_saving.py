@@ -38,6 +38,7 @@ except toy["PlayoutError"] as error:
 KEPT = "the last good checkpoint is 3 in "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("full", "line"),
     [

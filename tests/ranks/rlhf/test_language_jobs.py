@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_of_two_ranks_repeats_itself_byte_for_byte(stage, folder):
     trained = ["labelled-scratch", "labelled-pretrained"] if stage == "classify" else [""]
@@ -43,12 +44,14 @@ def check_same_weights(folder, *runs):
         assert (tensor - other[name]).abs().max() < 1e-5, name
 
 
+@pytest.mark.slow
 def test_four_ranks_fine_tune_what_two_do(folder):
     code, _, err = playout(4, *words_of(folder, "sft", "four", *BATCH))
     assert code == 0, err
     check_same_weights(folder, "sft", "four")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["classify", "reward"])
 def test_a_model_that_is_cut_is_measured_and_left_as_a_whole_one(stage, folder):
     run = f"{stage}-cut"
@@ -61,6 +64,7 @@ def test_a_model_that_is_cut_is_measured_and_left_as_a_whole_one(stage, folder):
         assert one.get("accuracy") == other["accuracy"] and one.keys() == other.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["grpo", "rlhf"])
 def test_a_policy_that_is_cut_is_sampled_from_and_left_as_a_whole_one(stage, folder):
     run = f"{stage}-cut"
@@ -73,6 +77,7 @@ def test_a_policy_that_is_cut_is_sampled_from_and_left_as_a_whole_one(stage, fol
     assert whole == pytest.approx(cut, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_more_ranks_than_a_step_has_parts_are_refused_before_a_run_is_made(folder):
     body = f"import language_jobs\nreturn language_jobs.refused(Path({str(folder)!r}))"
     found = launch(3, body)
@@ -96,6 +101,7 @@ def test_more_ranks_than_a_step_has_parts_are_refused_before_a_run_is_made(folde
     assert not (folder / "refused").exists()
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_two_ranks_ends_or_is_refused_before_its_first_stage(memory_path):
     run = memory_path / "games"
     words = ("rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--run", run)

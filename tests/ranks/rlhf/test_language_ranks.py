@@ -29,6 +29,7 @@ def check_equal(found, wanted):
             assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", SUPERVISED)
 def test_a_supervised_step_of_three_ranks_is_that_of_one(stage, alone, together):
     found = [rank["supervised"][stage] for rank in together]

@@ -20,6 +20,7 @@ SHAPE = ("--hidden-size", 32, "--heads", 2, "--kv-heads", 2, "--vocab-size", 290
 MACHINE = ("--device", "cpu", "--dtype", "float32")
 
 
+@pytest.mark.slow
 def test_a_cut_run_resumes_to_the_same_bytes_and_goes_on_in_one_process(tmp_path):
     text = "".join(json.dumps({"text": one}) + "\n" for one in synthetic.reviews(60))
     (tmp_path / "t.jsonl").write_text(text)
@@ -58,6 +59,7 @@ def test_what_needs_whole_weights_is_refused_before_anything_is_made(monkeypatch
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_two_ranks_plan_as_many_rounds_for_the_same_minutes(tmp_path):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     env = ("--env", "game:tic_tac_toe", "--env-options", "rules=false,own=true")

@@ -114,6 +114,7 @@ def test_passes_are_over_the_rows_that_a_template_makes_of_conversations(tmp_pat
     assert steps("old") == 2 * 12 / 6
 
 
+@pytest.mark.slow
 def test_plain_rows_teach_a_chat_model_its_turns_unless_they_are_to_stay_plain(chat, tmp_path):
     rows = [{"prompt": word, "response": f" {word} sat"} for word in TWO]
     few = {"steps": 60, "batch": 2, "learning_rate": 5e-3, **COMMON}
@@ -178,6 +179,7 @@ def test_the_best_of_some_answers_to_a_user_is_found_with_the_data_of_the_row(
     assert four["reward"] >= one["reward"] and (one["n"], four["n"]) == (1, 4)
 
 
+@pytest.mark.slow
 def test_a_reward_model_and_dpo_learn_from_conversations(chat, tmp_path):
     pairs = [
         {"chosen": [say("user", f"{a} {b}"), say("assistant", "sat")],

@@ -37,6 +37,7 @@ def short(texts):
     return [-float(len(text)) for text in texts]
 
 
+@pytest.mark.slow
 def test_every_stage_takes_lists_and_returns_its_run(tmp_path):
     few = {**COMMON, "steps": 2, "batch": 8}
     texts = [f"the {a} of the {b} was {c} ." for a in WORDS for b in WORDS for c in "abcdefgh"]

@@ -56,6 +56,7 @@ def test_a_chat_model_learns_from_reviews_by_their_name_only(words, flag, chat, 
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_playouts_goes_on_with_reviews_and_any_model_where_they_are_named(
     chat, tmp_path
 ):

@@ -23,6 +23,7 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("my_guess", None)
 
 
+@pytest.mark.slow
 def test_a_class_of_one_s_own_learns_and_goes_on_where_it_is_trusted(own):
     def playout_(*words):
         done = subprocess.run(

@@ -17,6 +17,7 @@ def tokenizer():
     return Tokenizer.train(TEXTS, vocab_size=300)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(text=st.text())
 def test_every_text_comes_back(tokenizer, text):

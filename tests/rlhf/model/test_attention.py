@@ -123,6 +123,7 @@ def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(monkeyp
     assert all(map(torch.equal, bits(), wanted))
 
 
+@pytest.mark.slow
 @needs_vectors
 def test_the_operator_of_compiled_graphs_is_declared_as_torch_wants_it():
     q, k, v, _ = inputs(2, 4, 2, 12, 8)
@@ -131,6 +132,7 @@ def test_the_operator_of_compiled_graphs_is_declared_as_torch_wants_it():
     torch.library.opcheck(module._operator, given, test_utils=checks)
 
 
+@pytest.mark.slow
 @needs_vectors
 def test_a_compiled_graph_gives_the_same_bits():
     def both(attend):

@@ -353,6 +353,7 @@ def test_mixtures_that_cannot_be_are_refused_in_one_line(options, message, tmp_p
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_mixture_is_pretrained_fine_tuned_resumed_and_generates(tmp_path):
     common = ["--size", "tiny", "--data", "synthetic", "--quiet", "--dtype", "float32"]
     shape = ["--experts", "4", "--active", "2", "--hidden-size", "32", "--heads", "2"]

@@ -217,6 +217,7 @@ def pretrained(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_an_exported_folder_of_few_bits_generates_and_is_a_base_for_adapters_alone(
     kind, pretrained, tmp_path, capsys

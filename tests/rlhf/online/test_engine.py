@@ -98,6 +98,7 @@ def test_one_turn_is_what_generate_samples_bit_for_bit(model, tokenizer):
         assert episode.ended and not episode.truncated and episode.total == 1.0
 
 
+@pytest.mark.slow
 def test_turns_go_on_from_the_cache_as_if_the_whole_conversation_had_been_read(model, tokenizer):
     for episode in play(model, tokenizer, Talk, 12):
         assert episode.num_turns == episode.seed % 7 + 1 == episode.metrics["turns"]

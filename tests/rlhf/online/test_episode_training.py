@@ -73,6 +73,7 @@ SHORT = {"max_new_tokens": 1, "dtype": "float32", "batch": 32, "minibatch": 32}
 SHORT |= {"updates": 25, "learning_rate": 4e-3, "kl_coef": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "config", "maker"),
     [

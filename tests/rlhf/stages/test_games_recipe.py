@@ -167,6 +167,7 @@ def test_records_of_a_game_without_a_solver_hold_no_position_that_is_judged_on(t
     assert not [text for text in texts if text.rpartition(" ")[0] in seen]
 
 
+@pytest.mark.slow
 def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     run = str(tmp_path / "run")
     begin = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--run", run]

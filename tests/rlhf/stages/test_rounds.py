@@ -109,6 +109,7 @@ def test_what_is_left_of_the_recipe_s_minutes_is_what_nothing_has_taken_or_will(
     assert minutes_left(5.0, plan, [stage], [measured], 2) == 0
 
 
+@pytest.mark.slow
 def test_stages_of_reward_share_what_the_recipe_has_left(tmp_path, monkeypatch, capsys):
     few = GamesSize(GameData(200, 60, 2, 20, 20, sights=40), 1e-3, 1e-4, 1e-4, 2, ("random",))
     monkeypatch.setitem(recipe_module.SIZES, "tiny", few)

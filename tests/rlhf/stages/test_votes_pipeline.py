@@ -102,6 +102,7 @@ def rows_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_votes_go_through_every_stage_and_a_finished_stage_is_not_made_again(improved):
     run, begun = improved
     assert begun == ["reward", "judge-reward", "judge-reward", "rlhf", "grpo"]

@@ -154,6 +154,7 @@ SMALL = ["--hidden-size", "16", "--heads", "2", "--layers", "1"]
 COMMON = ["--size", "tiny", "--data", "synthetic", "--quiet", "--dtype", "float32"]
 
 
+@pytest.mark.slow
 def test_a_student_has_its_teachers_vocabulary_resumes_exactly_and_is_an_ordinary_model(
     teacher, tmp_path
 ):

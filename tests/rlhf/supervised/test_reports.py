@@ -113,6 +113,7 @@ def new_spam(count, seed):
     return found
 
 
+@pytest.mark.slow
 def test_a_stream_of_new_spam_is_learned_from_reports_and_the_old_kind_is_not_forgotten(
     base, tmp_path, monkeypatch, capsys
 ):

@@ -164,6 +164,7 @@ def test_pairs_whose_answers_meet_again_and_again_are_left_out_and_counted():
     assert left > 0 and [line.split(" pairs")[0] for line in said] == [f"{left} of 190"]
 
 
+@pytest.mark.slow
 def test_a_model_learns_the_order_of_rated_reviews_and_keeps_its_scores(tokenizer, tmp_path):
     train, test = synthetic.rated(500), synthetic.rated(100, seed=9)
     config = RewardConfig(steps=60, batch=32, length=32, learn=LearnConfig(3e-3, dtype="float32"))

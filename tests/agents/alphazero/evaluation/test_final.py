@@ -26,6 +26,7 @@ def run_of_own(request, tmp_path_factory):
     return trained(game, tmp_path_factory.mktemp("run") / "run"), playout.game(game)
 
 
+@pytest.mark.slow
 def test_a_run_is_rated_against_anchors_and_its_own_past(run_of_own):
     run, game = run_of_own
     player = load(run, game=game).with_simulations(4)
@@ -72,6 +73,7 @@ def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
     assert "brackets" not in nothing and "uct:N" not in nothing
 
 
+@pytest.mark.slow
 def test_the_summary_shows_a_game_a_picture_and_keeps_the_numbers(run_of_own, capsys):
     run, game = run_of_own
     print_summary(run, seconds=20.0, game=game)

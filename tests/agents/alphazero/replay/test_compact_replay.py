@@ -90,6 +90,7 @@ def size_of(held):
     return getattr(held, "nbytes", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulations", [32, 200])
 def test_ten_million_positions_of_go_are_held_in_two_gibibytes(simulations):
     game, parts = played("go(size=9)", count=300, simulations=simulations)

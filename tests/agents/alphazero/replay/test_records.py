@@ -134,6 +134,7 @@ def test_every_twentieth_game_is_held_out(tmp_path):
     assert len(found.replay) + len(found.held_out) == sum(len(record.moves) for record in records)
 
 
+@pytest.mark.slow
 def test_a_run_learns_the_moves_of_records_and_then_plays(tmp_path):
     """Who always takes the lowest cell is imitated nearly always; then self-play goes on."""
     path = tmp_path / "games.jsonl"
@@ -191,6 +192,7 @@ def test_the_command_learns_from_records_and_another_run_begins_with_it(tmp_path
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_minutes_plays_itself_after_its_recorded_games(tmp_path):
     path, run = tmp_path / "games.jsonl", tmp_path / "run"
     files.append(path, random_games("tic_tac_toe", 30))

@@ -214,6 +214,7 @@ def test_a_game_cut_short_teaches_no_planes():
     assert batch.planes[1].any()
 
 
+@pytest.mark.slow
 def test_target_planes_and_scores_are_learned():
     play = selfplay(OTHELLO, keep_finals=True)
     replay = Replay(play.game, 4000, keep_finals=True)

@@ -179,6 +179,7 @@ def stones(play, examples):
     return states, (states.observe() > 0).sum(axis=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_positions_with_few_plies_left_are_proven_and_have_exact_targets():
     settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
     play = selfplay("connect_four", continue_proven=0.9, proof_nodes=200_000, **settings)
@@ -214,6 +215,7 @@ def test_a_proven_game_goes_on_as_long_as_asked(continue_proven, least, most):
     assert np.isin(last, (-1, 0, 1)).all()
 
 
+@pytest.mark.slow
 def test_a_board_small_enough_to_be_proven_whole_still_has_games():
     play = selfplay("connect_four(width=4, height=4)", num_simulations=3)
     examples, counts = play.play(60)
@@ -221,6 +223,7 @@ def test_a_board_small_enough_to_be_proven_whole_still_has_games():
     assert counts.games > 0 and (plies == 0).any()
 
 
+@pytest.mark.slow
 def test_positions_of_openings_that_are_proven_at_once_do_not_lengthen_games():
     play = selfplay("connect_four(width=5, height=4)", num_simulations=3, opening_share=0.9)
     examples, counts = play.play(60)

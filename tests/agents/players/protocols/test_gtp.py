@@ -250,6 +250,7 @@ def test_boards_of_another_size_are_made_where_the_player_can_play_them():
     assert engine.game == game
 
 
+@pytest.mark.slow
 def test_time_settings_bound_what_a_move_takes(monkeypatch):
     ticks = itertools.count()  # a clock that goes on by a millisecond whenever it is looked at
     monkeypatch.setattr(time, "monotonic", lambda: next(ticks) / 1000)

@@ -73,6 +73,7 @@ def test_centipawns_are_even_at_zero_rise_and_end():
     assert centipawns(9 / 11) == 400  # ten wins to one loss
 
 
+@pytest.mark.slow
 def test_limits_are_kept(four, monkeypatch):
     engine = UciEngine(make_player("uct:100", four), four)
     talk(engine, "position startpos")

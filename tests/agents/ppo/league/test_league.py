@@ -118,6 +118,7 @@ def test_ratings_solve_for_the_points_that_were_made():
     assert pool.rate() == pytest.approx(191.0, abs=3.0)
 
 
+@pytest.mark.slow
 def test_a_learner_beats_random_play_and_its_run_can_be_used(tmp_path, capsys):
     run = playout.ppo(
         "tic_tac_toe", run=tmp_path / "r", total_timesteps=6000, learning_rate=5e-3, **OPTIONS

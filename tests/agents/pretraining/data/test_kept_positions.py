@@ -63,6 +63,7 @@ def test_what_was_solved_is_read_the_next_time_and_is_what_the_solver_says(kept,
             solved.solved_examples(game, **ASKED)
 
 
+@pytest.mark.slow
 def test_every_damaged_byte_is_noticed_and_mended(kept):
     game = playout.game(GAME)
     whole = solved.solved_examples(game, **{**ASKED, "count": 40})
@@ -141,6 +142,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_positions_that_it_began_wi
     assert digest(data_of(old)) == digest(even)
 
 
+@pytest.mark.slow
 def test_plies_whose_positions_cost_more_are_drawn_less_often(monkeypatch):
     game, plies = playout.game("connect_four(width=5,height=5)"), (4, 12)
     even = affordable(playout.game(GAME), plies)

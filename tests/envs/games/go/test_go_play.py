@@ -64,6 +64,7 @@ def test_random_games_agree_with_the_slow_rules(ko, suicide):
                 side_by_side(rng, size, ko, suicide, komi)
 
 
+@pytest.mark.slow
 def test_games_on_boards_of_several_words_agree_with_the_slow_rules():
     """The slow rules play each fourth move, and list the moves of each fortieth position."""
     rng = random.Random(6)

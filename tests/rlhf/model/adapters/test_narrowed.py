@@ -93,6 +93,7 @@ def base(tmp_path_factory):
 COMMON = ["--size", "tiny", "--data", "synthetic", "--quiet", "--dtype", "float32", "--steps", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "pattern", "share"),
     [
@@ -133,6 +134,7 @@ def test_a_pruned_model_learns_on_and_resumes_as_if_it_had_not_stopped(
         assert not (whole.embed_tokens == 0).all(1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -133,6 +133,7 @@ def test_a_learner_reads_no_further_ahead_than_it_learns(tmp_path):
     assert 0 < learned < 12 and len(trainer.reader.folder.unread()) == 12 - learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [30, 100, 150])
 def test_a_replay_that_has_no_room_for_a_file_is_learned_from_first(
     tmp_path, monkeypatch, capacity

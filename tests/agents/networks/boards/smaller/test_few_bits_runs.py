@@ -46,6 +46,7 @@ def test_a_run_of_few_bits_plays_and_is_looked_at(held, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_run_of_few_bits_is_exported_with_its_own_answers(held, tmp_path, capsys):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -26,6 +26,7 @@ def network():
     return moved("16x2", pooling=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_a_file_of_bytes_is_near_the_networks_answers(network, tmp_path, dynamic):
     shown, path = positions(256).numpy(), tmp_path / "bytes.onnx"
@@ -42,6 +43,7 @@ def test_a_file_of_bytes_is_near_the_networks_answers(network, tmp_path, dynamic
     assert same > 0.8 and 0 < distance < 0.1
 
 
+@pytest.mark.slow
 def test_a_file_that_chooses_other_moves_is_refused(network, tmp_path, monkeypatch):
     shown, path = positions(64).numpy(), tmp_path / "bytes.onnx"
     write_bytes_onnx(network, path, shown, dynamic=True)
@@ -76,6 +78,7 @@ def test_positions_that_choose_scales_are_not_those_that_are_compared(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["int8", "dynamic"])
 def test_the_command_writes_bytes_and_says_how_near_they_are(untrained_run, tmp_path, capsys, kind):
     out = tmp_path / "net.onnx"
