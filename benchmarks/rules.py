@@ -5,7 +5,8 @@ against the published numbers. Games beside others: --games random games, or, wh
 take longer than --seconds, as many as begin in a thirtieth of that, every legal move and every
 result compared with the implementations of tools/peers/rules.py that are installed; a core each,
 and a stopped run goes on. Perfect play, only with --perfect (many minutes, gigabytes): boards that
-others have worked out whole. A difference ends the run with exit code 1. Speed: games.py.
+others have worked out whole. A difference ends the run with exit code 1. Of games by name only
+their rows are measured again. Speed: games.py.
 
     python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 100000] [--seconds 600]
 """
@@ -13,6 +14,7 @@ others have worked out whole. A difference ends the run with exit code 1. Speed:
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -23,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.benchmarks.studies.cases import side_by_side
-from playout.benchmarks.tools.measuring import add_games, is_named, short, write_result
+from playout.benchmarks.tools.measuring import RESULTS, add_games, is_named, short, write_result
 from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
 from playout.envs.core.state_batch import StateBatch
@@ -42,6 +44,13 @@ WINNERS = {"breakthrough(size=5)": -1}
 # How often best play reaches a tile of 2048 on 3x3: J. Lees-Miller, "The Mathematics of 2048:
 # Optimal Play with Markov Decision Processes", 2018, who says about 74 % and about 1 %.
 TILES = {512: 0.74, 1024: 0.01}
+
+TABLES = {
+    "counts": "published counts of move sequences",
+    "games": "random games beside it",
+    "perfect": "best play as published",
+}
+"""What is said of the results of each kind."""
 
 
 def published(path: Path) -> Iterator[tuple[State, int, int]]:
@@ -149,19 +158,27 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
             "command": "python -m playout.benchmarks.rules", **more,
         })  # fmt: skip
 
-    tables: dict[str, dict[str, dict[str, Any]]] = {
-        "published counts of move sequences": results["counts"],
-        "random games beside it": results["games"],
-        "best play as published": results.get("perfect", {}),
-    }
-    for what, table in tables.items():
-        for name, found in table.items():
+    for table, what in TABLES.items():
+        for name, found in results.get(table, {}).items():
             row = f"{name}, {what}"
             claim(row, "compared", found.get("counted", found.get("games", 1)))
             seen = (found.get(key) for key in ("leaves", "positions", "nodes"))
             claim(row, "positions", next((one for one in seen if one is not None), 0))
             claim(row, "differences", len(found["wrong"]), target=0, better="lower")
     return claims
+
+
+def beside_last(results: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Results with what the file from before has of games that were not asked for.
+
+    Args:
+        results: "counts", "games" and perhaps "perfect", by name.
+        whole: All games were asked for: only perfect play, where it was not, stays.
+    """
+    path = RESULTS / "rules.json"
+    last = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
+    stay = () if whole and "perfect" in results else ("perfect",) if whole else tuple(TABLES)
+    return {**results, **{name: {**last.get(name, {}), **results.get(name, {})} for name in stay}}
 
 
 def main() -> int:
@@ -214,8 +231,9 @@ def main() -> int:
         results["perfect"] = solved
     for line in wrong:
         print(f"DIFFERS: {line}")
-    if not arguments.quick and not arguments.names:
+    if not arguments.quick:
         settings = {"nodes": nodes, "games": num_games, "seconds": arguments.seconds}
+        results = beside_last(results, whole=not arguments.names)
         results["claims"] = claims_of(results)
         print(write_result("rules", results, settings=settings))
     return 1 if wrong else 0

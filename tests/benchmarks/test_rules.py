@@ -1,5 +1,7 @@
 """The long proof of the rules notices a wrong count, and a wrong move of another implementation."""
 
+import json
+
 import playout
 import pytest
 from playout.benchmarks import rules
@@ -68,3 +70,25 @@ def test_what_is_proven_has_a_row_each_and_a_difference_is_a_miss(tmp_path):
     assert lines[3].startswith("| hex, copy, random games beside it | 5 | 0 | 1; ")
     assert lines[4].startswith("| hex(size=3), best play as published | 1 | 70 | 0; ")
     assert [lines[row].endswith("**no** |") for row in (2, 3, 4)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("found", "whole", "games", "perfect"),
+    [
+        ({"games": {"go": 3}}, False, {"go": 3, "hex": 2}, {"boards": 1}),
+        ({"games": {"go": 3}}, True, {"go": 3}, {"boards": 1}),
+        ({"games": {"go": 3}, "perfect": {"tiles": 4}}, True, {"go": 3}, {"tiles": 4}),
+        ({"perfect": {"tiles": 4}}, False, {"go": 1, "hex": 2}, {"boards": 1, "tiles": 4}),
+    ],
+)
+def test_games_that_were_not_asked_for_keep_their_results(
+    found, whole, games, perfect, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(rules, "RESULTS", tmp_path)
+    last = {"counts": {"go": 5}, "games": {"go": 1, "hex": 2}, "perfect": {"boards": 1}}
+    (tmp_path / "rules.json").write_text(json.dumps({"results": last}))
+    merged = rules.beside_last({"counts": {"chess": 6}, **found}, whole=whole)
+    assert (merged["games"], merged["perfect"]) == (games, perfect)
+    assert merged["counts"] == {"chess": 6, **({} if whole else {"go": 5})}
+    (tmp_path / "rules.json").unlink()
+    assert rules.beside_last(found, whole=False).get("games") == found.get("games", {})
