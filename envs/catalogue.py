@@ -50,7 +50,7 @@ class GameEntry:
         found: dict[str, int | float | str] = load("playout.envs.games:parameters")(self.name)
         return found
 
-    def make(self, **params: Any) -> Any:
+    def make(self, /, **params: Any) -> Any:
         """The game with these parameters: a capsule, or an object of Python."""
         if self.module is not None:
             return import_module(self.module).make(**params)

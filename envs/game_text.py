@@ -26,7 +26,7 @@ _FORM = re.compile(
 )
 _ARGUMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(\S.*?)\s*", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
-_REAL = re.compile(r"[+-]?(?=\.?\d)\d{0,17}\.?\d{0,17}(?:[eE][+-]?\d{1,3})?")
+_REAL = re.compile(r"[+-]?(?=\.?\d)\d{0,17}\.?\d{0,20}(?:[eE][+-]?\d{1,3})?")  # as repr() writes
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', re.DOTALL)
 _BARE = re.compile(r"[^\s=,()\[\]'\"][^=,()\[\]'\"]*")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}

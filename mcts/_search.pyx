@@ -5,29 +5,20 @@ rows of bytes that belong to the game; nothing here knows a game's rules beyond 
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 import numpy as np
 
 from playout.errors import GameError, IllegalActionError, SearchError
 
 
-cdef extern from "playout_game.h" nogil:
-    enum:
-        PLAYOUT_GAME_ABI
-        PLAYOUT_ZERO_SUM
-        PLAYOUT_STEP_REWARDS
-    const char *PLAYOUT_GAME_CAPSULE
-    ctypedef struct playout_game:
-        uint32_t abi
-        const char *name
-        int32_t num_players
-        int32_t num_actions
-        int32_t obs_shape[3]
-        int32_t state_size
-        void *chance
-        uint32_t flags
-        double value_scale
+from playout_game cimport (
+    PLAYOUT_GAME_ABI,
+    PLAYOUT_GAME_CAPSULE,
+    PLAYOUT_STEP_REWARDS,
+    PLAYOUT_ZERO_SUM,
+    playout_game,
+)
 
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
@@ -277,8 +268,9 @@ cdef class SearchCore:
         out = np.zeros((self.search.num_trees, self.game.state_size), np.uint8)
         cdef uint8_t[:, ::1] out_ = out
         for i in range(self.search.num_trees):
-            if self.search.trees[i].begun:
-                mcts_root_state(&self.search, i, &out_[i, 0])
+            if not self.search.trees[i].begun:
+                raise SearchError(f"row {i}: no search was begun, so there is no position: call begin()")
+            mcts_root_state(&self.search, i, &out_[i, 0])
         return out
 
     def field(self, name):

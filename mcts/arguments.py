@@ -1,31 +1,38 @@
 """Arguments of `Search`'s methods, examined and typed for the loops in C.
 
-Rows of trees, budgets, noise, moves allowed at roots, evaluations. What they are for stands in
-search.py.
+Whole numbers, rows of trees, budgets, noise, moves allowed at roots, evaluations. What they are for
+stands in search.py.
 """
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.core.arrays import row_numbers
 from playout.envs.core.game import StateBatch
+from playout.errors import ConfigError
 from playout.mcts.config import MAX_SIMULATIONS
 
 
+def as_integer(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number of any type as an int; ConfigError where it is none, or out of range."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{what} must be an integer, not {value!r}")
+    number = int(value)
+    if not low <= number <= high:
+        raise ConfigError(f"{what} must be from {low} to {high}, not {number}")
+    return number
+
+
 def as_rows(where: npt.ArrayLike, num_trees: int) -> npt.NDArray[np.int32]:
-    """Numbers of trees, from a boolean mask [B] or from row numbers."""
-    rows = np.asarray(where)
-    if rows.dtype == np.bool_ and rows.shape == (num_trees,):
-        return np.flatnonzero(rows).astype(np.int32)
-    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise ValueError(f"where must be a boolean mask of {num_trees} rows or row numbers")
-    if rows.size and (rows.min() < 0 or rows.max() >= num_trees):
-        raise ValueError(f"where names rows outside 0 to {num_trees - 1}")
+    """Numbers of trees, from what StateBatch takes as `where`, but none of them twice."""
+    rows = row_numbers(where, num_trees)
     if np.unique(rows).size != rows.size:
         raise ValueError("where names a row twice")
-    return np.ascontiguousarray(rows, np.int32)
+    return rows
 
 
 def as_budgets(values: npt.ArrayLike, size: int) -> npt.NDArray[np.int32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import isfinite
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from playout.errors import ConfigError
@@ -129,10 +130,14 @@ class SearchConfig:
                 continue
             if field.name not in limits:
                 continue
-            wanted = int if isinstance(field.default, int) else (int, float)
+            whole = isinstance(field.default, int)
+            wanted = Integral if whole else Real
             low, high = limits[field.name]
             if isinstance(value, bool) or not isinstance(value, wanted) or not isfinite(value):
-                kind = "an integer" if wanted is int else "a number"
+                kind = "an integer" if whole else "a number"
                 raise ConfigError(f"{field.name} must be {kind}, not {value!r}")
-            if not low <= value <= high:
+            number = int(value) if isinstance(value, Integral) else float(value)
+            if not low <= number <= high:
                 raise ConfigError(f"{field.name} must lie in [{low:g}, {high:g}], not {value!r}")
+            if not isinstance(value, int | float):  # a number of NumPy's
+                object.__setattr__(self, field.name, number)

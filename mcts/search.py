@@ -24,7 +24,14 @@ from playout.envs.core.game import CHANCE, NativeGame, StateBatch
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
-from playout.mcts.arguments import as_allowed, as_budgets, as_floats, as_noise, as_rows
+from playout.mcts.arguments import (
+    as_allowed,
+    as_budgets,
+    as_floats,
+    as_integer,
+    as_noise,
+    as_rows,
+)
 from playout.mcts.config import SearchConfig
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.hidden import draw_states, draws_hidden
@@ -103,12 +110,10 @@ class Search:
     def __init__(
         self, game: NativeGame | str, config: SearchConfig, *, num_trees: int = 1, seed: int = 0
     ) -> None:
-        if isinstance(num_trees, bool) or not isinstance(num_trees, int) or num_trees < 1:
-            raise ConfigError(f"num_trees must be an integer of at least 1, not {num_trees!r}")
+        num_trees = as_integer(num_trees, "num_trees", 1, 2**31 - 1)
+        seed = as_integer(seed, "seed", 0, 2**64 - 1)
         if not isinstance(config, SearchConfig):
             raise TypeError(f"config must be a SearchConfig, not {type(config).__name__}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise ConfigError(f"seed must be an integer in [0, 2^64), not {seed!r}")
         self.game = find_game(game)
         self._draws_hidden, self._seed = draws_hidden(self.game, config), seed
         self.config = config
@@ -133,7 +138,8 @@ class Search:
 
         Args:
             states: Positions to search; [B], or one for each row of `where`.
-            where: Rows to start, as a boolean mask [B] or as indices; the others go on.
+            where: Rows to start, as a boolean mask [B] or as indices (from the end where below 0);
+                the others go on.
             num_simulations: Budgets of these rows, a number or [B]; by default the config's.
             noise: Which of these rows get root noise, a truth value or [B]; by default all.
             allowed: Moves that may be played at the root, truth values [A] or [B, A]; by default
@@ -248,10 +254,15 @@ class Search:
             assert evaluator is not None and not isinstance(evaluator, str)
             # An evaluator of a user's own, which does not derive from the protocol, may lack it.
             observe = getattr(evaluator, "needs_obs", True)
-            while (leaves := self.ask(observe=observe)) is not None:
-                self.tell(*evaluator.evaluate(leaves))
-                if stop is not None and stop():
-                    break
+            try:
+                while (leaves := self.ask(observe=observe)) is not None:
+                    self.tell(*evaluator.evaluate(leaves))
+                    if stop is not None and stop():
+                        break
+            except BaseException:
+                if states is not None:  # no leaves wait for an answer that will not come
+                    self.cancel()
+                raise
         return self.result(temperature=temperature)
 
     def result(self, *, temperature: npt.ArrayLike = 0.0, where: Rows = None) -> SearchResult:
@@ -323,7 +334,7 @@ class Search:
 
     @property
     def states(self) -> StateBatch:
-        """The positions at the roots [B]."""
+        """The positions at the roots [B]; SearchError where a row has no search."""
         return StateBatch.from_data(self.game, self._core.root_states(), check=False)
 
     @property

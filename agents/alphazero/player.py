@@ -7,9 +7,7 @@ checkpoint. What can be done with a player stands in players/search.py.
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -21,24 +19,17 @@ from playout.agents.alphazero.proofs import Symmetry, TacticalEvaluator, player_
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, on_board
 from playout.agents.networks.boards.registry import learned_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
+from playout.agents.players.learned import learned_game
 from playout.agents.players.player import Forecast
-from playout.agents.players.search import (
-    SearchPlayer,
-    has_shape_of,
-    must_have_shape_of,
-    playing_search,
-)
+from playout.agents.players.search import SearchPlayer, must_have_shape_of, playing_search
 from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
-from playout.envs.core.registry import built_in, game_text
-from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, RunError
 from playout.mcts.exact.prover import can_prove
-from playout.own_code import trust
 
 DEFAULT_SIMULATIONS = 128
 CALIBRATION = 512  # positions of random games by which an int8 network chooses its scales
@@ -172,54 +163,6 @@ def game_of(run: RunDir, given: object | None = None, *, variants: bool = False)
     settings = run.config["alphazero"]
     also = settings.get("also", ())
     return learned_game(str(settings["game"]), run, given, also=also, variants=variants)
-
-
-def learned_game(
-    text: str,
-    run: RunDir,
-    given: object | None = None,
-    *,
-    also: Sequence[str] = (),
-    variants: bool = False,
-) -> NativeGame:
-    """The game of that name, which a run has stored, or one that it has learned besides.
-
-    Args:
-        text: the name.
-        run: the run.
-        given: the game as the person names or holds it.
-        also: the names of what it has learned besides.
-        variants: whether one of playout's games may also be given by other rules on the same board,
-            such as another komi; standard error tells of it.
-    """
-    others = list[NativeGame]()
-    if given is not None:
-        game, others = find_game(given), [find_game(one) for one in also]
-        if text in (game_text(game), str(game)) or str(game) in map(str, others):
-            return game
-    if ":" in text:
-        trust(text, run.path)
-    try:
-        known = find_game(text)
-    except ConfigError as error:
-        if given is not None:
-            raise ConfigError(f"{run.path} has learned {text}, not {game}") from None
-        raise ConfigError(
-            f"{run.path} has learned {text}, which cannot be made from its name ({error}); in "
-            "Python give it as game=, in a terminal name what makes it: --game module:Name"
-        ) from error
-    if given is None or game == known:
-        return known
-    alike = [one for one in (known, *others) if built_in(one) and has_shape_of(one, game)]
-    if not (variants and alike and built_in(game)):
-        raise ConfigError(f"{run.path} has learned {known}, not {game}")
-    _note(f"note: {run.path} has learned {alike[0]}, and plays {game} by the same network")
-    return game
-
-
-@functools.cache  # once: an analysis loads its run for every core
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def load_network(

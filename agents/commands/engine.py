@@ -59,7 +59,7 @@ class Command(MachineOptions):
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
     from playout.agents.players.load import game_of_players, make_player, one_torch_thread
-    from playout.agents.players.player import close
+    from playout.agents.players.player import RunPlayer, close
     from playout.agents.players.protocols import gtp, uci
     from playout.envs.core.registry import given_game
 
@@ -69,6 +69,8 @@ def main(command: Command) -> int:
         raise ConfigError(f"--resign-below must be from -1 to 1, not {command.resign_below:g}")
     if command.resign_below > -1 and command.protocol == "uci":
         raise ConfigError("UCI has no word for resigning; leave --resign-below out")
+    if command.files is not None and command.protocol == "uci":
+        raise ConfigError("UCI loads no files; leave --files out")
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
     game = given_game(command.game) if command.game else game_of_players([command.player])
@@ -76,6 +78,11 @@ def main(command: Command) -> int:
     if command.files is not None and not command.files.is_dir():
         raise ConfigError(f"--files needs a folder, and {command.files} is none")
     player = make_player(command.player, game, seed=command.seed, machine=command)
+    if command.resign_below > -1 and not isinstance(player, RunPlayer):
+        close(player)
+        raise ConfigError(
+            f"{command.player} does not say what it expects of a game; leave --resign-below out"
+        )
     one_torch_thread()
 
     def remake(other: NativeGame) -> Player:

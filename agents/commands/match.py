@@ -21,7 +21,7 @@ from playout.agents.runs.options import (
     make_command,
     run_options_last,
 )
-from playout.errors import ConfigError
+from playout.errors import ConfigError, EngineError
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Command(MachineOptions):
 
     on_failure: Literal["lose", "stop"] = "lose"
     """When another program breaks down (no answer, an illegal move, its end): lose counts the game
-    as lost and goes on, stop ends the match.
+    as lost and goes on, stop ends the match with the games that were over.
     """
 
     sprt: Annotated[str | None, arg(metavar="ELO0,ELO1", help_behavior_hint="")] = None
@@ -121,6 +121,7 @@ class Match:
         ratings: Elo with intervals, best first.
         report: All of it as plain data, as --json writes it.
         stopped: The signal that ended it early; then the games are those that were over.
+        failure: The breakdown that did, under `on_failure` stop.
     """
 
     game: NativeGame
@@ -128,6 +129,7 @@ class Match:
     ratings: Ratings
     report: dict[str, Any]
     stopped: int | None = None
+    failure: EngineError | None = None
 
     def score(self, player: str) -> float:
         """The share of the points that a player made, a draw being half a point."""
@@ -147,15 +149,13 @@ def main(command: Command) -> int:
     """Plays, rates and reports."""
     from playout.agents.players.load import one_torch_thread
     from playout.agents.rating.report import print_summary
-    from playout.agents.runs.reporting import write_json
 
     _check(command, command.players)
     game, players = _seated(command, command.players, command.game)
     one_torch_thread()
     found = _play(command, game, players)
     print_summary(found.report, game.num_players)
-    if command.json is not None:
-        write_json(command.json, found.report)
+    _write(command, found)
     return 0 if found.stopped is None else 128 + found.stopped
 
 
@@ -178,11 +178,18 @@ def match(
     command = make_command(Command, players=names, **shown)
     _check(command, names)
     found = _play(command, *_seated(command, given, game))
-    if command.json is not None:
-        from playout.agents.runs.reporting import write_json
-
-        write_json(command.json, found.report)
+    _write(command, found)
     return found
+
+
+def _write(command: Command, found: Match) -> None:
+    """The results to --json; then the breakdown that ended the match, if one did, is raised."""
+    from playout.agents.runs.reporting import write_json
+
+    if command.json is not None:
+        write_json(command.json, found.report)
+    if found.failure is not None:
+        raise found.failure
 
 
 def _seated(
@@ -199,7 +206,6 @@ def _seated(
         timeout=command.engine_timeout,
         on_failure=command.on_failure,
     )
-
     for path in (command.records, command.json):
         if path is not None:
             must_be_writable(path)
@@ -218,9 +224,11 @@ def _seated(
 
 def _with_simulations(command: Command, spec: str, player: Player) -> Player:
     """A run that names no budget of its own with that of --simulations, if there is one."""
+    from playout.agents.players.load import split_settings
     from playout.agents.players.player import NoSearchError, RunPlayer
 
-    if command.simulations is None or not isinstance(player, RunPlayer) or not Path(spec).is_dir():
+    path, _ = split_settings(spec)
+    if command.simulations is None or not isinstance(player, RunPlayer) or not Path(path).is_dir():
         return player
     try:
         return player.with_simulations(command.simulations)
@@ -230,7 +238,7 @@ def _with_simulations(command: Command, spec: str, player: Player) -> Player:
 
 
 def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:
-    """The whole match, or the games that were over when a signal came."""
+    """The whole match, or the games that were over when a signal or a breakdown ended it."""
     from playout.agents.players.player import RemarkingPlayer, close
     from playout.agents.rating.games import pair_up
     from playout.agents.rating.openings import check_plies
@@ -248,21 +256,23 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
         records.must_hold(command.records, game)
         records.append(command.records, [])
     over: list[PlayedGame] = []
-    stopped = None
+    stopped, failure = None, None
     try:
         if not command.quiet:
             _tell_length(command, game, players, openings, test)
         before = {one.name: one.remarks() for one in players if isinstance(one, RemarkingPlayer)}
         matches = _play_all(command, game, players, openings, test, over)
-    except Interrupted as signal:
-        if not over:
+    except (Interrupted, EngineError) as cause:
+        matches = pair_up(over)
+        if not any(one.results() for one in matches):
             raise
-        matches, stopped = pair_up(over), signal.signal
+        failure = cause if isinstance(cause, EngineError) else None
+        stopped = cause.signal if isinstance(cause, Interrupted) else None
         print(f"these {len(over)} games were over, short ones first", file=sys.stderr)
     finally:
         for player in players:
             close(player)
-    ratings = _rate(matches, command.anchor or players[0].name, command.anchor_elo, game)
+    ratings = _rate(command, game, players, matches)
     report = summary(
         matches, ratings, game=game, seed=command.seed, openings=openings, sprt=command.sprt
     )
@@ -271,7 +281,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
         if isinstance(player, RemarkingPlayer):  # of this match alone
             said = before[player.name]
             entry |= {key: value - said.get(key, 0) for key, value in player.remarks().items()}
-    return Match(game, matches, ratings, report, stopped)
+    return Match(game, matches, ratings, report, stopped, failure)
 
 
 def _default_openings(game: NativeGame, players: Sequence[Player]) -> int:
@@ -373,9 +383,18 @@ def _play_all(
         )
 
 
-def _rate(matches: list[MatchResult], anchor: str, anchor_elo: float, game: NativeGame) -> Ratings:
+def _rate(
+    command: Command, game: NativeGame, players: Sequence[Player], matches: list[MatchResult]
+) -> Ratings:
+    """Elo by all games; an anchor that a stopped match had not come to is none."""
     from playout.agents.rating.ratings import rate, weight_at_tables
 
     results = [result for match in matches for result in match.results()]
     weight = weight_at_tables(game.num_players)
+    anchor, anchor_elo = command.anchor or players[0].name, command.anchor_elo
+    met = {name for result in results for name in result[:2]}
+    if anchor not in met:
+        other = next(one.name for one in players if one.name in met)
+        print(f"note: {anchor} has not played yet, so {other} is set to 0 Elo", file=sys.stderr)
+        anchor, anchor_elo = other, 0.0
     return rate(results, anchor=anchor, anchor_elo=anchor_elo, weight=weight)

@@ -100,7 +100,7 @@ def _number(spec: str, text: str, least: int) -> int:
 
 def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -> Player:
     """DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP; a folder's own name may hold colons."""
-    spec, words = _split_settings(spec)
+    spec, words = split_settings(spec)
     path, numbers = spec, list[str]()
     while not Path(path).is_dir() and ":" in path and len(numbers) < 2:
         path, _, last = path.rpartition(":")
@@ -125,7 +125,7 @@ def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -
     return player
 
 
-def _split_settings(spec: str) -> tuple[str, dict[str, str]]:
+def split_settings(spec: str) -> tuple[str, dict[str, str]]:
     """DIR?NAME=VALUE&NAME=VALUE as DIR and its settings; a folder's own name may hold "?"."""
     path, mark, text = spec.rpartition("?")
     if not mark or Path(spec).exists():
@@ -235,7 +235,7 @@ def game_of_players(players: Sequence[str | Player]) -> NativeGame:
             continue
         if one.partition(":")[0] in FORMS:
             continue
-        path, _ = _split_settings(one)
+        path, _ = split_settings(one)
         while not Path(path).is_dir() and ":" in path:
             path = path.rpartition(":")[0]
         if path and Path(path).is_dir():

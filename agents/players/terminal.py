@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,24 @@ from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
 from playout.envs.records import files as records
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import EngineError
+
+
+class GivenUp(Exception):
+    """The side to move resigns."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalGame:
+    """A game that was shown.
+
+    Attributes:
+        actions: All that were played, chance outcomes included.
+        resigned: Who gave it up, as the number of a seat; None: it went on to its end.
+    """
+
+    actions: list[int]
+    resigned: int | None = None
+
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
@@ -119,7 +138,7 @@ def _labels(game: NativeGame, seats: Seats) -> list[str]:
 
 def play_one(
     game: NativeGame, seats: Seats, *, show: Callable[[str], None], seed: int = 0
-) -> list[int] | None:
+) -> TerminalGame | None:
     """One game, shown as it goes.
 
     Args:
@@ -129,7 +148,7 @@ def play_one(
         seed: Of the dice; after a move was taken back they fall as before.
 
     Returns:
-        The actions played, chance outcomes included, or None if a person left before the end.
+        What was played, or None if a person left before the end.
     """
     states, actions = [game.initial_state()], list[int]()
     names = [player.name for player in seats]
@@ -155,6 +174,10 @@ def play_one(
             action, remark = _choose(mover, batch, actions)
         except Quit:
             return None
+        except GivenUp:
+            show(f"{names[state.to_play]} resigns.")
+            show(_verdict(_given_up(len(seats), state.to_play), seats, names))
+            return TerminalGame(actions, state.to_play)
         except Undo:
             if not _take_back(states, actions, state.to_play):
                 show("There is nothing to take back.")
@@ -168,8 +191,8 @@ def play_one(
         if asked and not states[-1].is_terminal and states[-1].to_play != state.to_play:
             show("\n" + painted(_board(states[-1], person)) + "\n")
     show("\n" + painted(_board(states[-1], person)) + "\n")
-    show(_verdict(states[-1], seats, names))
-    return actions
+    show(_verdict(states[-1].returns.tolist(), seats, names))
+    return TerminalGame(actions)
 
 
 def _board(state: State, person: int | None) -> str:
@@ -194,6 +217,8 @@ def _choose(mover: Player, batch: StateBatch, line: Sequence[int]) -> tuple[int,
         known = {1: "it has seen the win", 0: "it has seen the draw", -1: "it has seen its loss"}
         return int(found.action[0]), f" ({known.get(proven, f'it expects {value:+.2f}')})"
     chosen, forfeits = choose(mover, batch, [line])
+    if forfeits and not forfeits[0].failed:
+        raise GivenUp
     if forfeits:
         raise EngineError(f"{mover.name}: {forfeits[0].reason}")
     return int(chosen[0]), ""
@@ -208,9 +233,13 @@ def _take_back(states: list[State], actions: list[int], person: int) -> bool:
     return False
 
 
-def _verdict(state: State, seats: Seats, names: Sequence[str]) -> str:
+def _given_up(num_players: int, seat: int) -> list[float]:
+    """The results of a game that one has resigned, as matches count them."""
+    return [-1.0 if one == seat else 1.0 for one in range(num_players)]
+
+
+def _verdict(returns: Sequence[float], seats: Seats, names: Sequence[str]) -> str:
     """Who has won; the results themselves where they say more than that."""
-    returns = state.returns.tolist()
     shown = ", ".join(f"{result:g}" for result in returns)
     if len(returns) == 1:
         return f"The result is {shown}."
@@ -236,10 +265,16 @@ def _hinter(player: RunPlayer) -> Callable[[State], str]:
     return hint
 
 
-def _keep(out: Path | None, game: NativeGame, actions: list[int] | None, seats: Seats) -> None:
-    if out is not None and actions is not None:
-        names = [player.name for player in seats]
-        records.append(out, [GameRecord.from_actions(game, actions, players=names)])
+def _keep(out: Path | None, game: NativeGame, played: TerminalGame | None, seats: Seats) -> None:
+    """Appends a game that was not left; one that was given up tells so as those of matches do."""
+    if out is None or played is None:
+        return
+    names = [player.name for player in seats]
+    info: dict[str, object] = {}
+    if played.resigned is not None:
+        info = {"lost_by": names[played.resigned], "reason": "resigned"}
+        info["returns"] = _given_up(len(names), played.resigned)
+    records.append(out, [GameRecord.from_actions(game, played.actions, players=names, info=info)])
 
 
 def painted(board: str) -> str:

@@ -15,13 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.alphazero.player import (
-    AlphaZeroPlayer,
-    learned_game,
-    network_of,
-    player_of,
-)
+from playout.agents.alphazero.player import AlphaZeroPlayer, network_of, player_of
 from playout.agents.alphazero.run import export_board
+from playout.agents.players.learned import learned_game
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent

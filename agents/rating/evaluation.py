@@ -17,7 +17,12 @@ from playout.agents.players.analysis import Judge, analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer, close
 from playout.agents.rating.arena import num_games_of, round_robin
-from playout.agents.rating.games import MatchResult, counts_returns, returns_of
+from playout.agents.rating.games import (
+    MatchResult,
+    counts_returns,
+    points_interval,
+    returns_of,
+)
 from playout.agents.rating.intervals import (
     format_mean,
     format_share,
@@ -54,10 +59,13 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     if game.hidden:
         usual = HIDDEN_OPPONENTS
     specs = options.opponents or usual
+    if twice := [spec for spec in specs if specs.count(spec) > 1]:
+        raise ConfigError(f"opponent {twice[0]!r} is listed twice")
+    if "human" in specs:
+        raise ConfigError("people play with `playout play RUN`")
     opponents = [make_player(spec, game, seed=options.seed, machine=options) for spec in specs]
-    for opponent in opponents:
-        if opponent.name == "human":
-            raise ConfigError("people play with `playout play RUN`")
+    for opponent, spec in zip(opponents, specs, strict=True):  # two runs may have the same name
+        opponent.name = spec if spec != player.name else f"./{spec}"
     if options.stochastic:
         player.temperature = 1.0
     report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": options.seed}
@@ -129,8 +137,6 @@ def meet(
 ) -> dict[str, Any]:
     """A round robin of the player and its opponents; the last opponent's rating is set to 0."""
     everybody = [player, *opponents]
-    if len({one.name for one in everybody}) < len(everybody):
-        raise ConfigError("an opponent is listed twice")
     total = num_games_of(game, len(everybody), games)
     with progress("games", total, unit="games") as tell:
         matches = round_robin(
@@ -168,18 +174,21 @@ def meet(
 def score_of(match: MatchResult, name: str) -> dict[str, Any]:
     """What one of two players made of its games: a draw is half a point.
 
-    The interval takes every game for won or lost: with draws it is wider than it need be.
+    Where they met once a game, as two of three do at a table, every meeting tells as much as a
+    game; see `points_interval`.
     """
     wins, draws, losses = match.score(name)
     points, total = wins + draws / 2, wins + draws + losses
+    games = len(match.games)
+    seats = len(match.games[0].players) if total > games else 2
     return {
         "opponent": match.b if name == match.a else match.a,
-        "games": total,
+        "games": games,
         "wins": wins,
         "draws": draws,
         "losses": losses,
         "score": points / total,
-        "score_interval": list(share_interval(points, total)),
+        "score_interval": list(points_interval(wins, draws, losses, seats)),
         "distinct_games": match.distinct_games(),
         "mean_return": match.mean_return(name)[0],
         "mean_return_ci95": match.mean_return(name)[1],

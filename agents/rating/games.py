@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from playout.agents.players.player import Forfeit
-from playout.agents.rating.ratings import Result
+from playout.agents.rating.intervals import mean_interval, share_interval
+from playout.agents.rating.ratings import Result, weight_at_tables
 from playout.agents.rating.sprt import Sprt
 from playout.envs.core.game import NativeGame
 from playout.envs.records.json_lines import GameRecord
@@ -83,22 +84,23 @@ class MatchResult:
         ]
         if not found:
             return 0.0, 0.0
-        mean = sum(found) / len(found)
-        squares = sum((one - mean) ** 2 for one in found)
-        return mean, 1.96 * (squares / max(len(found) - 1, 1) / len(found)) ** 0.5
+        mean, _, high = mean_interval(found)
+        return mean, high - mean
 
     def pairs(self) -> list[int]:
         """How many openings brought `a` 0, 1/2, 1, 3/2 and 2 points from two games with it.
 
-        Only of games of two players, each opening played with colours swapped; empty for others.
+        Only of games of two players, each opening played with colours swapped; empty for others,
+        and where a match ended between such games.
         """
         counts = [0] * 5
-        for one, two in zip(self.games[::2], self.games[1::2], strict=False):
-            swapped = len(one.players) == 2 and one.players == two.players[::-1]
-            if not swapped or one.opening != two.opening:
+        pairs = [self.games[at : at + 2] for at in range(0, len(self.games), 2)]
+        for pair in pairs:
+            seats = [one.players for one in pair]
+            swapped = len(pair) == 2 and len(seats[0]) == 2 and seats[0] == seats[1][::-1]
+            if not swapped or pair[0].opening != pair[1].opening:
                 return []
-        for pair in zip(self.games[::2], self.games[1::2], strict=True):
-            points = MatchResult(self.a, self.b, list(pair)).score(self.a)
+            points = MatchResult(self.a, self.b, pair).score(self.a)
             counts[points[0] - points[2] + 2] += 1
         return counts
 
@@ -133,6 +135,18 @@ def counts_returns(game: NativeGame) -> bool:
 
 def returns_of(matches: Iterable[MatchResult], name: str, game: NativeGame) -> list[float]:
     """What a player's seats brought it in matches of a game, each seat of each game once."""
+    return [value for mine in _returns_by_game(matches, name, game) for value in mine]
+
+
+def num_games(matches: Iterable[MatchResult], name: str, game: NativeGame) -> int:
+    """In how many different games of these matches a player sat."""
+    return len(_returns_by_game(matches, name, game))
+
+
+def _returns_by_game(
+    matches: Iterable[MatchResult], name: str, game: NativeGame
+) -> list[list[float]]:
+    """What a player's seats brought it in each of its games."""
     found: dict[int, list[float]] = {}
     for match in matches:
         for one in match.games:
@@ -141,7 +155,17 @@ def returns_of(matches: Iterable[MatchResult], name: str, game: NativeGame) -> l
             seats = zip(one.players, one.returns, strict=True)
             if mine := [value for seat, value in seats if seat == name]:
                 found[key] = mine
-    return [value for mine in found.values() for value in mine]
+    return list(found.values())
+
+
+def points_interval(wins: int, draws: int, losses: int, num_players: int) -> tuple[float, float]:
+    """The 95 % interval of a share of points: two meetings at one table tell less than two games.
+
+    It takes every game for won or lost: with draws it is wider than it need be.
+    """
+    weight = weight_at_tables(num_players)
+    points, total = wins + draws / 2, wins + draws + losses
+    return share_interval(weight * points, weight * total)
 
 
 def pair_up(games: Sequence[PlayedGame]) -> list[MatchResult]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 
-def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tuple[float, float]:
+def share_interval(successes: float, trials: float, *, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % interval of a share by Wilson's score, which behaves near 0 and 1.
 
-    `successes` may count halves.
+    `successes` may count halves, and both less than there were where those tell less.
     """
-    if not 0 <= successes <= trials or trials < 1:
+    if not 0 <= successes <= trials or trials <= 0:
         raise ValueError(f"{successes} of {trials} is no share")
     share = successes / trials
     centre = share + z * z / (2 * trials)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from playout.agents.rating.games import MatchResult, counts_returns, returns_of
-from playout.agents.rating.intervals import (
-    format_mean,
-    format_share,
-    mean_interval,
-    share_interval,
+from playout.agents.rating.games import (
+    MatchResult,
+    counts_returns,
+    num_games,
+    points_interval,
+    returns_of,
 )
+from playout.agents.rating.intervals import format_mean, format_share, mean_interval
 from playout.agents.rating.ratings import Ratings
 from playout.agents.runs.console import counted
 from playout.agents.runs.reporting import table
@@ -52,10 +53,10 @@ def summary(
                 "elo": round(rating.elo, 2),
                 "low": round(rating.low, 2),
                 "high": round(rating.high, 2),
-                "games": rating.games,
+                "games": num_games(matches, rating.name, game),
                 "score": round(float(rating.score), 5),
                 "score_interval": [
-                    round(end, 5) for end in share_interval(wins + draws / 2, wins + draws + losses)
+                    round(end, 5) for end in points_interval(wins, draws, losses, game.num_players)
                 ],
                 "wins": wins,
                 "draws": draws,

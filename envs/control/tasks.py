@@ -70,9 +70,17 @@ def _values(entry: TaskEntry, given: Mapping[str, Any], *, single: bool) -> list
 
 
 def reset_bounds(
-    entry: TaskEntry, low: Bounds, high: Bounds, options: Mapping[str, Any]
+    entry: TaskEntry,
+    low: Bounds,
+    high: Bounds,
+    options: Mapping[str, Any],
+    others: tuple[str, ...] = (),
 ) -> tuple[Bounds, Bounds]:
-    """Bounds [state_size] of new states after `options` of reset; raises on unknown options."""
+    """Bounds [state_size] of new states after `options` of reset.
+
+    Raises:
+        ValueError: An option that is unknown, and none of `others`, which an error names as well.
+    """
     low, high = low.copy(), high.copy()
     if entry.name == "pendulum":
         for key, component in (("x_init", 0), ("y_init", 1)):
@@ -90,10 +98,8 @@ def reset_bounds(
         allowed = ("low", "high")
     for key in options:
         if key not in allowed:
-            raise ValueError(
-                f"unknown reset option {key!r}; {entry.gymnasium_id} has "
-                f"{', '.join((*allowed, 'reset_mask'))}"
-            )
+            names = ", ".join((*allowed, *others)) or "none"
+            raise ValueError(f"unknown reset option {key!r}; {entry.gymnasium_id} has {names}")
     if np.any(low > high):
         raise ValueError(f"the lower reset bound must not exceed the upper one: {low} and {high}")
     return low, high

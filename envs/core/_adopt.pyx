@@ -250,6 +250,13 @@ def describe(object capsule) -> dict:
     }
 
 
+def same_context(object one, object other) -> bool:
+    """Do two adopted tables stand on the same object of the game's own, or both on none?"""
+    cdef const playout_game *first = <const playout_game *>PyCapsule_GetPointer(one, PLAYOUT_GAME_CAPSULE)
+    cdef const playout_game *second = <const playout_game *>PyCapsule_GetPointer(other, PLAYOUT_GAME_CAPSULE)
+    return first.context == second.context
+
+
 cdef object first_fault(const playout_game *game, void *state, int32_t *actions):
     """What a few random games do that native code could not bear, in words; None for nothing."""
     cdef float[PLAYOUT_MAX_PLAYERS] values

@@ -27,8 +27,14 @@ from playout_game cimport (
 )
 
 
-cdef const playout_game *table_of(object capsule) except NULL:
-    return <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+cdef const playout_game *table_of(object capsule, const uint8_t[:, ::1] states) except NULL:
+    """The game's table, after a look at the width of its states' rows."""
+    cdef const playout_game *game
+    game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+    if states.shape[1] != game.state_size:
+        name = game.name.decode()
+        raise ValueError(f"{name}: a state has {game.state_size} bytes, the rows have {states.shape[1]}")
+    return game
 
 
 cdef int raise_error(const playout_game *game) except -1:
@@ -69,7 +75,7 @@ cdef int32_t first_illegal(const playout_game *game, const uint8_t[:, ::1] state
 
 def fill(object capsule, uint8_t[:, ::1] states, const uint8_t[::1] where) -> None:
     """Sets rows to the first state."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -80,7 +86,7 @@ def fill(object capsule, uint8_t[:, ::1] states, const uint8_t[::1] where) -> No
 
 def to_play(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -> None:
     """Writes the player to move, TERMINAL or CHANCE."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -90,7 +96,7 @@ def to_play(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -> N
 
 def plies_left(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -> None:
     """Writes the most plies that are still to come; for games that declare it."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -100,7 +106,7 @@ def plies_left(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -
 
 def legal_mask(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] out) -> None:
     """Writes 1 where an action is legal."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -111,7 +117,7 @@ def legal_mask(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] out
 def apply(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions,
           const uint8_t[::1] where) -> int:
     """Plays one action a row; returns -1, or the first row with an illegal one, having changed nothing."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row, bad
     with nogil:
         bad = first_illegal(game, states, actions, where, False)
@@ -126,7 +132,7 @@ def apply(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions,
 def observe(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
             float[:, ::1] out) -> None:
     """Writes planes as players[b] sees them (-1: the side to move)."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -136,7 +142,7 @@ def observe(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pla
 
 def returns(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> None:
     """Writes results of finished states, zeros elsewhere; with rewards along the way their sums so far."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -149,7 +155,7 @@ def returns(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> 
 
 def scores(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> None:
     """Writes the game's own scores of finished states, zeros elsewhere; for games that have them."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -162,7 +168,7 @@ def scores(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> N
 def targets(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
             float[:, ::1] out) -> None:
     """Writes what finished states teach players[b], zeros elsewhere; for games that have targets."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -174,7 +180,7 @@ def targets(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pla
 
 def hashes(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> None:
     """Writes the hash of every row."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -185,7 +191,7 @@ def hashes(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> N
 def info_keys(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
               uint64_t[::1] out) -> None:
     """Writes what players[b] (-1: the side to move) knows in row b."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -196,7 +202,7 @@ def info_keys(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] p
 def resample(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players, uint64_t seed,
              const uint64_t[::1] streams, uint8_t[:, ::1] out) -> None:
     """Writes a state that players[b] (-1: the side to move) cannot tell from row b."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row, player
     cdef playout_rng rng
     with nogil:
@@ -209,7 +215,7 @@ def resample(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pl
 
 def eval_keys(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> None:
     """Writes the evaluation key of every row."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -219,7 +225,7 @@ def eval_keys(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -
 
 def chance_probs(object capsule, const uint8_t[:, ::1] states, double[:, ::1] out) -> None:
     """Writes the probability of every outcome of chance, zeros in rows where nobody throws dice."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef double[PLAYOUT_MAX_LEGAL] probs
     cdef int32_t row, i, count
@@ -236,7 +242,7 @@ def chance_probs(object capsule, const uint8_t[:, ::1] states, double[:, ::1] ou
 
 def symmetry(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] k, uint8_t[:, ::1] out) -> None:
     """Writes row b as symmetry k[b] shows it."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
@@ -247,7 +253,7 @@ def symmetry(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] k,
 def random_actions(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
                    uint64_t counter, int32_t[::1] out) -> None:
     """Writes a uniformly random legal action a row, -1 on finished states."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef playout_rng rng
     cdef int32_t row
     with nogil:
@@ -261,7 +267,7 @@ def random_actions(object capsule, const uint8_t[:, ::1] states, uint64_t seed, 
 def resolve_chance(object capsule, uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
                    uint64_t counter, int32_t[::1] played) -> None:
     """Draws chance outcomes until a player is to move or the game is over; writes how many a row."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef playout_rng rng
     cdef int32_t row
     with nogil:
@@ -275,7 +281,7 @@ def resolve_chance(object capsule, uint8_t[:, ::1] states, uint64_t seed, const 
 def random_plies(object capsule, uint8_t[:, ::1] states, const int32_t[::1] plies, uint64_t seed,
                  const uint64_t[::1] streams, int32_t[::1] played) -> None:
     """Plays up to plies[b] random moves a row and writes how many there were before the end."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef playout_rng rng
     cdef int32_t row, _ply, action
     with nogil:
@@ -294,7 +300,7 @@ def random_plies(object capsule, uint8_t[:, ::1] states, const int32_t[::1] plie
 def playouts(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
              int32_t count, uint8_t[::1] scratch, float[:, ::1] out) -> None:
     """Writes the mean result of `count` random games from every row."""
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef playout_rng rng
     cdef float[PLAYOUT_MAX_PLAYERS] values
     cdef double[PLAYOUT_MAX_PLAYERS] total
@@ -323,7 +329,7 @@ def step(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions, con
     With rewards along the way, a reward is what the mover's returns have grown by.
     Returns -1 or the first bad row.
     """
-    cdef const playout_game *game = table_of(capsule)
+    cdef const playout_game *game = table_of(capsule, states)
     cdef float[PLAYOUT_MAX_PLAYERS] values, before
     cdef int32_t row, bad, mover, player
     cdef bint over

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from playout.envs.catalogue import load
 from playout.envs.core import _adopt, _batch, _python_game, _table, _text
-from playout.envs.core.arrays import out_array
+from playout.envs.core.arrays import as_index, as_players, out_array
 from playout.envs.core.state import CHANCE, TERMINAL, State, possible_moves
 from playout.envs.core.state_batch import StateBatch
-from playout.envs.game_text import write
+from playout.envs.game_text import instance_params, write
 from playout.errors import GameError, IllegalActionError
 
 __all__ = ["CHANCE", "TERMINAL", "NativeGame", "State", "StateBatch", "possible_moves"]
@@ -63,6 +63,7 @@ class NativeGame:
         "_initial",
         "_prover",
         "_single_letter",
+        "_source",
         "_symmetry_actions",
         "capsule",
         "has_chance",
@@ -93,6 +94,7 @@ class NativeGame:
         *,
         params: Mapping[str, Any] | None = None,
         prover: Callable[..., Any] | str | None = None,
+        source: object = None,
     ) -> None:
         """Examines a capsule.
 
@@ -100,6 +102,7 @@ class NativeGame:
             capsule: What playout_game_capsule() of playout_game.h makes.
             params: Parameters to show in the game's name; None: those that the table names.
             prover: Builds what proves outcomes for this game, or where it stands ("module:name").
+            source: The object of a game in Python.
         """
         self.capsule = _adopt.adopt(capsule)
         sizes = _adopt.describe(self.capsule)
@@ -124,7 +127,7 @@ class NativeGame:
         self.target_planes = sizes["target_planes"]
         self.text_leaves_out_history = sizes["text_leaves_out_history"]
         self._has_plies_left = sizes["has_plies_left"]
-        self._prover = prover
+        self._prover, self._source = prover, source
         self._initial = _table.initial(self.capsule)
         self._single_letter: bool | None = None
         self._symmetry_actions: NDArray[np.int32] | None = None
@@ -142,16 +145,42 @@ class NativeGame:
         if self.capsule is other.capsule:
             return True
         mine, theirs = _adopt.describe(self.capsule), _adopt.describe(other.capsule)
-        return mine == theirs and self.params == other.params
+        if mine != theirs or self.params != other.params:
+            return False
+        return not (self.calls_python or other.calls_python) or self._runs_the_same(other)
+
+    def _runs_the_same(self, other: NativeGame) -> bool:
+        """Of games in Python with the same sizes: is it known that their rules are the same?"""
+        if self.origin is not None and self.origin == other.origin:
+            return True
+        if _adopt.same_context(self.capsule, other.capsule):
+            return True
+        mine, theirs = self._source, other._source
+        if mine is None or type(mine) is not type(theirs):
+            return False
+        return mine is theirs or _hold_the_same(mine, theirs)
 
     def __hash__(self) -> int:
         return hash((self.name, self.num_actions, self.state_size))
 
-    def __copy__(self) -> NativeGame:
+    def __deepcopy__(self, memo: object = None) -> NativeGame:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NativeGame:
-        return self
+    __copy__ = __deepcopy__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: the text that makes it again there.
+
+        Raises:
+            GameError: It has none.
+        """
+        text: str | None = load("playout.envs.core.registry:game_text")(self)
+        if text is None:
+            raise GameError(
+                f"{self} cannot be copied to another process, as no text makes it again: name a "
+                "class of a module that can be imported, which keeps its arguments as attributes"
+            )
+        return load("playout.envs.core.registry:given_game"), (text,)
 
     @property
     def goal(self) -> str:
@@ -250,15 +279,16 @@ class NativeGame:
 
     def symmetry_action(self, k: int, action: int) -> int:
         """The action that `action` becomes where symmetry `k` transforms the state."""
+        k = as_index(k, "symmetry", self.num_symmetries, self.name)
+        action = as_index(action, "action", self.num_actions, self.name)
         return _table.symmetry_action(self.capsule, k, action)
 
     def symmetry_actions(self) -> NDArray[np.int32]:
         """int32 [num_symmetries, A]: where each symmetry moves each action."""
         if self._symmetry_actions is None:
             kinds, actions = range(self.num_symmetries), range(self.num_actions)
-            table = np.array(
-                [[self.symmetry_action(k, a) for a in actions] for k in kinds], np.int32
-            )
+            moved = [[_table.symmetry_action(self.capsule, k, a) for a in actions] for k in kinds]
+            table = np.array(moved, np.int32)
             table.setflags(write=False)
             self._symmetry_actions = table
         return self._symmetry_actions
@@ -279,6 +309,8 @@ class NativeGame:
         if not self._has_plies_left:
             return None
         data = states.data if isinstance(states, StateBatch) else np.ascontiguousarray(states)
+        if isinstance(states, StateBatch):
+            self._need_own(states)
         if data.ndim != 2 or data.shape[1] != self.state_size or data.dtype != np.uint8:
             raise ValueError(
                 f"states must be uint8 [B, {self.state_size}], got {data.dtype} {data.shape}"
@@ -301,6 +333,7 @@ class NativeGame:
         """
         if not self.has_score:
             raise GameError(f"{self} has no score")
+        self._need_own(states)
         scores = out_array(out, (len(states), self.num_players), np.float32)
         _batch.scores(self.capsule, states.data, scores)
         return scores
@@ -308,14 +341,14 @@ class NativeGame:
     def final_targets(
         self,
         states: StateBatch,
-        players: NDArray[np.int32],
+        players: ArrayLike,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """float32 [B, T, H, W]: what finished states teach `players` int32 [B]; zeros elsewhere.
+        """float32 [B, T, H, W]: what finished states teach `players`; zeros elsewhere.
 
         Args:
             states: B states of this game.
-            players: Who looks at each, int32 [B].
+            players: Who looks at each, integers [B], or one for all.
             out: The array to write into.
 
         Raises:
@@ -323,12 +356,16 @@ class NativeGame:
         """
         if not self.target_planes:
             raise GameError(f"{self} has no target planes")
-        if len(states) and not 0 <= players.min() <= players.max() < self.num_players:
-            raise ValueError(f"players must be 0 to {self.num_players - 1}")
+        self._need_own(states)
+        lookers = as_players(players, len(states), self.num_players)
         planes = out_array(out, (len(states), self.target_planes, *self.obs_shape[1:]), np.float32)
         rows = planes.reshape(len(states), math.prod(planes.shape[1:]))
-        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), rows)
+        _batch.targets(self.capsule, states.data, lookers, rows)
         return planes
+
+    def _need_own(self, states: StateBatch) -> None:
+        if states.game != self:
+            raise ValueError(f"the states are of {states.game}, not of {self}")
 
     @property
     def calls_python(self) -> bool:
@@ -350,3 +387,13 @@ class NativeGame:
     def raise_pending(self) -> None:
         """Raises what a callback of a game written in Python raised, if anything."""
         _table.raise_pending(self.capsule)
+
+
+def _hold_the_same(one: object, other: object) -> bool:
+    """Have two objects of one class equal attributes, or been made with equal arguments?"""
+    try:
+        same = bool(vars(one) == vars(other))
+    except Exception:  # no attributes, or ones that cannot be compared
+        same = False
+    kept = instance_params(one)
+    return same or (kept is not None and kept == instance_params(other))

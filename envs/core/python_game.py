@@ -165,4 +165,5 @@ def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> Nativ
         _python_game.make(game, Rules(game), room),
         params=params,
         prover=getattr(game, "prover", None),
+        source=game,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from inspect import isclass, ismodule
 from typing import Any, NamedTuple
 
+import numpy as np
 from playout.envs import game_text as form
 from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
@@ -129,6 +130,8 @@ def built_in(game: NativeGame) -> bool:
 
 
 def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
+    numbers = {key: int(value) for key, value in params.items() if isinstance(value, np.integer)}
+    params = {**params, **numbers}
     if name not in GAMES:  # records hold lists
         params = {key: form.as_tuple(value) for key, value in params.items()}
     if ":" in name:

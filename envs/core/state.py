@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from playout.envs.core import _table, _text
+from playout.envs.core.arrays import as_index, as_seed
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import IllegalActionError
+from playout.errors import GameError, IllegalActionError
 
 if TYPE_CHECKING:
     from playout.envs.core.game import NativeGame
@@ -92,8 +93,13 @@ class State:
 
     def info_key(self, player: int | None = None) -> int:
         """64 bits of all that `player` knows here; None: the side to move, else player 0."""
-        player = max(self.to_play, 0) if player is None else player
-        return _table.info_key(self.game.capsule, self._data, player)
+        return _table.info_key(self.game.capsule, self._data, self._viewer(player))
+
+    def _viewer(self, player: int | None) -> int:
+        """Who looks: `player`, for None the side to move, else player 0."""
+        if player is None:
+            return max(self.to_play, 0)
+        return as_index(player, "player", self.game.num_players, self.game.name)
 
     def resample(
         self, seed: int, player: int | None = None, *, stream: int = 0, fill: int = 0
@@ -106,8 +112,14 @@ class State:
             stream: Another number gives another draw.
             fill: The byte in the memory that it is written over.
         """
-        player = max(self.to_play, 0) if player is None else player
-        data = _table.resample(self.game.capsule, self._data, player, seed, stream, fill=fill)
+        data = _table.resample(
+            self.game.capsule,
+            self._data,
+            self._viewer(player),
+            as_seed(seed),
+            as_seed(stream, "a stream"),
+            fill=fill,
+        )
         return State(self.game, data, self.ply)
 
     @property
@@ -124,7 +136,7 @@ class State:
         As `player` sees it, such as who owns each cell. Zeros before the end; None where the game
         has none.
         """
-        return _table.targets(self.game.capsule, self._data, player)
+        return _table.targets(self.game.capsule, self._data, self._viewer(player))
 
     @property
     def text(self) -> str:
@@ -143,29 +155,31 @@ class State:
 
     def observe(self, player: int | None = None) -> NDArray[np.float32]:
         """float32 [C, H, W] as `player` sees it; None: the side to move, at the end player 0."""
-        if player is None:
-            player = max(self.to_play, 0)
-        return _table.observe(self.game.capsule, self._data, player)
+        return _table.observe(self.game.capsule, self._data, self._viewer(player))
 
     def view(self, player: int | None = None) -> str:
         """The board for people as `player` sees it; None: the side to move, else player 0."""
-        player = max(self.to_play, 0) if player is None else player
-        return _text.write_view(self.game.capsule, self._data, player)
+        return _text.write_view(self.game.capsule, self._data, self._viewer(player))
 
     def action_text(self, action: int) -> str:
         """The notation of an action."""
-        return _text.write_action(self.game.capsule, self._data, action)
+        number = as_index(action, "action", self.game.num_actions, self.game.name)
+        return _text.write_action(self.game.capsule, self._data, number)
 
     def read_action(self, text: str) -> int:
         """The action that `text` names, legal or not; IllegalActionError if it names none."""
+        if not isinstance(text, str):
+            raise TypeError(f"an action must be text, got {type(text).__name__}")
         return _text.read_action(self.game.capsule, self._data, text)
 
     def symmetry(self, k: int) -> State:
         """The state as symmetry `k` shows it."""
+        k = as_index(k, "symmetry", self.game.num_symmetries, self.game.name)
         return State(self.game, _table.symmetry(self.game.capsule, self._data, k), self.ply)
 
     def symmetry_key(self, k: int) -> int:
         """`eval_key` of `symmetry(k)`, which some games tell without that state."""
+        k = as_index(k, "symmetry", self.game.num_symmetries, self.game.name)
         return _table.symmetry_key(self.game.capsule, self._data, k)
 
     def to_bytes(self) -> bytes:
@@ -185,6 +199,23 @@ class State:
 
     def __hash__(self) -> int:
         return hash(self._data)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (self.game, self._data, self.ply)
+
+    def __deepcopy__(self, memo: object = None) -> State:
+        return self
+
+    __copy__ = __deepcopy__
+
+
+def restored(game: NativeGame, data: bytes, ply: int | None) -> State:
+    """A state that was copied to another process; its bytes are examined."""
+    state = game.from_bytes(data)
+    if ply is not None and not (isinstance(ply, int) and 0 <= ply <= game.max_plies):
+        raise GameError(f"{game.name}: {ply!r} is not the number of moves played")
+    state.ply = ply
+    return state
 
 
 def possible_moves(state: State) -> str:

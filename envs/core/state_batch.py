@@ -11,35 +11,35 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from playout.envs.core import _batch
+from playout.envs.core import _batch, arrays
 from playout.envs.core.arrays import ALL, as_integers, as_rows, as_seed, as_streams, out_array
 from playout.errors import GameError, IllegalActionError
 
 if TYPE_CHECKING:
     from playout.envs.core.game import NativeGame, State
 
-NO_FLOATS = np.empty(0, np.float32)
-NO_FLOAT_ROWS = np.empty((0, 0), np.float32)
-NO_BYTE_ROWS = np.empty((0, 0), np.uint8)
-NO_INTS = np.empty(0, np.int32)
-
 
 class StateBatch:
-    """B states in one array.
+    """B states in one array."""
 
-    Attributes:
-        game: The game they belong to.
-        data: uint8 [B, state_size], the states themselves; valid state bytes may be written to it.
-    """
-
-    __slots__ = ("data", "game")
+    __slots__ = ("_data", "_game")
 
     def __init__(self, game: NativeGame, n: int) -> None:
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ValueError(f"a batch needs a number of states from 0 up, got {n!r}")
-        self.game = game
-        self.data: NDArray[np.uint8] = np.zeros((int(n), game.state_size), np.uint8)
-        _batch.fill(game.capsule, self.data, ALL)
+        self._game = game
+        self._data: NDArray[np.uint8] = np.zeros((int(n), game.state_size), np.uint8)
+        _batch.fill(game.capsule, self._data, ALL)
+
+    @property
+    def game(self) -> NativeGame:
+        """The game they belong to."""
+        return self._game
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """uint8 [B, state_size], the states themselves; valid state bytes may be written to it."""
+        return self._data
 
     @classmethod
     def from_data(
@@ -56,7 +56,7 @@ class StateBatch:
         if data.ctypes.data % 8:
             data = data.copy()
         batch = cls.__new__(cls)
-        batch.game, batch.data = game, data
+        batch._game, batch._data = game, data
         if check:
             for row in range(len(data)):
                 try:
@@ -114,6 +114,14 @@ class StateBatch:
     def __repr__(self) -> str:
         return f"<{len(self)} states of {self.game}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:  # every row is examined when they come back
+        return StateBatch.from_data, (self.game, self.data)
+
+    def __deepcopy__(self, memo: object = None) -> StateBatch:
+        return self.copy()
+
+    __copy__ = __deepcopy__
+
     def copy(self) -> StateBatch:
         """An independent copy."""
         return StateBatch.from_data(self.game, self.data.copy(), check=False)
@@ -152,12 +160,7 @@ class StateBatch:
         return obs
 
     def _players(self, player: ArrayLike | None) -> NDArray[np.int32]:
-        """int32 [B] from one number, [B] or None, which is -1: the side to move."""
-        players = as_integers(-1 if player is None else player, len(self), "player")
-        inside = (players >= 0) & (players < self.game.num_players)
-        if player is not None and not inside.all():
-            raise ValueError(f"player must be 0 to {self.game.num_players - 1}")
-        return players
+        return arrays.as_players(player, len(self), self.game.num_players)
 
     @property
     def _plane(self) -> int:
@@ -294,12 +297,12 @@ class StateBatch:
             moves,
             as_rows(where, len(self)),
             reset_finished,
-            NO_FLOAT_ROWS if obs is None else obs.reshape(size, self._plane),
-            NO_BYTE_ROWS if mask is None else mask.view(np.uint8),
-            NO_FLOATS if rewards is None else rewards,
-            NO_FLOAT_ROWS if returns is None else returns,
+            arrays.NO_FLOAT_ROWS if obs is None else obs.reshape(size, self._plane),
+            arrays.NO_BYTE_ROWS if mask is None else mask.view(np.uint8),
+            arrays.NO_FLOATS if rewards is None else rewards,
+            arrays.NO_FLOAT_ROWS if returns is None else returns,
             ALL if ended is None else ended.view(np.uint8),
-            NO_INTS if to_play is None else to_play,
+            arrays.NO_INTS if to_play is None else to_play,
         )
         if bad >= 0:
             self._raise_illegal(bad, int(moves[bad]))

@@ -15,6 +15,8 @@ from playout.envs.control.tasks import ControlBatch, describe, make_task, reset_
 from playout.envs.farama.control_vector import action_space, observation_space
 from playout.envs.farama.vector_base import read_seeds
 
+_ARRAYS = ("state", "seeds", "episodes", "elapsed", "pending")
+
 
 class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
     """One copy of a control task; arguments as in ControlVectorEnv."""
@@ -29,6 +31,7 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
         dtype: npt.DTypeLike = np.float32,
         **params: Any,
     ) -> None:
+        self._arguments = (task, params, dtype)
         self.task, capsule = make_task(task, params, dtype)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
@@ -55,6 +58,20 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
             self._seeded = True
         self._batch.reset(None, low, high)
         return self._batch.obs[0].copy(), {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = {key: np.array(getattr(self._batch, key)) for key in _ARRAYS}
+        return {**self.__dict__, "_batch": arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        task, params, dtype = self._arguments
+        _, capsule = make_task(task, params, dtype)
+        self._batch = ControlBatch(capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype)
+        for key, array in state["_batch"].items():
+            getattr(self._batch, key)[...] = array
+        if self._seeded:
+            self._batch.observe()
 
     def step(self, action: Any) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One step; the action is a whole number, or one float in an array of shape (1,)."""

@@ -67,6 +67,18 @@ class ControlVectorEnv(NativeVectorEnv):
         **params: Any,
     ) -> None:
         self.task, capsule = make_task(task, params, dtype, isa)
+        self._arguments = {
+            "task": task,
+            "num_envs": num_envs,
+            "max_episode_steps": max_episode_steps,
+            "render_mode": render_mode,
+            "autoreset_mode": autoreset_mode,
+            "copy": copy,
+            "dtype": dtype,
+            "isa": isa,
+            **params,
+        }
+        self._bounds: tuple[Array, Array] | None = None
         modes = ["rgb_array"] if isinstance(task, str) else []
         self._begin(num_envs, autoreset_mode, copy, render_mode, self.task.fps, modes)
         info = describe(capsule)
@@ -105,9 +117,10 @@ class ControlVectorEnv(NativeVectorEnv):
             Observations [B, O] and an empty dict.
         """
         rest = {key: value for key, value in (options or {}).items() if key != "reset_mask"}
-        low, high = reset_bounds(self.task, self._low, self._high, rest)
+        low, high = reset_bounds(self.task, self._low, self._high, rest, ("reset_mask",))
         mask, _ = self._begin_reset(seed, options)
         self._batch.reset(mask, low, high)
+        self._bounds = low, high
         return self.observe(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -158,3 +171,8 @@ class ControlVectorEnv(NativeVectorEnv):
 
     def _show(self) -> None:
         self._batch.observe()
+
+    def _resume(self, state: Mapping[str, Array], goes_on: bool) -> None:
+        if self._bounds is not None:  # new episodes have those of the last reset
+            self._batch.reset(None, *self._bounds)
+        super()._resume(state, goes_on)

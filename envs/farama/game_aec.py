@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import logger, spaces
+from gymnasium.error import ResetNeeded
 from pettingzoo import AECEnv
 from pettingzoo.utils import wrappers
 from playout.envs.core.game import State
@@ -137,6 +138,7 @@ class AECGame(AECEnv):  # type: ignore[misc]
 
     def step(self, action: Any) -> None:
         """Plays for `agent_selection`; None once its game is over."""
+        self._need_reset("step()")
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
@@ -163,11 +165,16 @@ class AECGame(AECEnv):  # type: ignore[misc]
             return None
         from playout.envs.drawing.board import render_state
 
+        self._need_reset("render()")
         viewer = self.possible_agents.index(self.agent_selection)
         return render_state(self._state, self.render_mode, None if self._spectator else viewer)
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _need_reset(self, what: str) -> None:
+        if not hasattr(self, "agent_selection"):
+            raise ResetNeeded(f"call reset() before {what}")
 
     def _resolve_chance(self, state: State) -> State:
         """Draws chance outcomes until a player is to move."""

@@ -8,6 +8,7 @@ from `playout.agents.players.load` or from the user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from playout.envs.catalogue import GAMES
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import CHANCE, TERMINAL, NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.farama._vector import GameRows
@@ -57,8 +58,9 @@ def read_opponent(opponent: Opponent | str | None) -> str:
                 "playout.agents.players.load.make_player makes one of a name"
             )
         return "random"
-    if not callable(getattr(opponent, "act", None)):
-        raise TypeError(f"opponent must have act(states), {type(opponent).__name__} has not")
+    for method, call in (("act", "act(states)"), ("reset", "reset(seed)")):
+        if not callable(getattr(opponent, method, None)):
+            raise TypeError(f"opponent must have {call}, {type(opponent).__name__} has not")
     return "ask"
 
 
@@ -75,9 +77,9 @@ class GameVectorEnv(NativeVectorEnv):
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
         num_envs: B, how many boards.
-        opponent: None, "random", or a Player (`act(states)`), which moves for all other players.
+        opponent: None, "random", or a Player (`reset(seed)`, `act(states)`), which moves for all
+            other players.
         player: the caller's; None: drawn anew for every episode. Only with an opponent.
-        seat: the former name of `player`.
         max_episode_steps: truncates after so many of the caller's moves; None or -1: never.
         render_mode: None, "ansi" or "rgb_array".
         spectator: hidden cards and dice are rendered for somebody who sees them all, not as the
@@ -94,7 +96,6 @@ class GameVectorEnv(NativeVectorEnv):
         *,
         opponent: Opponent | str | None = None,
         player: int | None = None,
-        seat: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         spectator: bool = False,
@@ -104,13 +105,24 @@ class GameVectorEnv(NativeVectorEnv):
     ) -> None:
         self.game = find_game(game, **params)
         self.opponent = opponent
+        self._arguments = {
+            "game": self.game,
+            "num_envs": num_envs,
+            "opponent": opponent,
+            "player": player,
+            "max_episode_steps": max_episode_steps,
+            "render_mode": render_mode,
+            "spectator": spectator,
+            "autoreset_mode": autoreset_mode,
+            "copy": copy,
+        }
         self._begin(num_envs, autoreset_mode, copy, render_mode, 2, ["ansi", "rgb_array"])
         how = read_opponent(opponent)
-        player = seat if player is None else player
         if player is not None and how == "self":
             raise ConfigError("player needs an opponent: in self-play the caller plays them all")
-        if player is not None and not 0 <= player < self.game.num_players:
-            raise ConfigError(f"player must be 0 to {self.game.num_players - 1}, got {player}")
+        whole = isinstance(player, (int, np.integer)) and not isinstance(player, bool)
+        if player is not None and not (whole and 0 <= player < self.game.num_players):
+            raise ConfigError(f"player must be 0 to {self.game.num_players - 1}, got {player!r}")
         self._ask, self._spectator = how == "ask", spectator
         self._rows = rows = GameRows(
             self.game.capsule,
@@ -123,7 +135,7 @@ class GameVectorEnv(NativeVectorEnv):
         self._seeds, self._episodes = rows.seeds, rows.episodes
         self._results = (rows.obs, rows.rewards, rows.terminations, rows.truncations)
         self._everywhere = np.ones(self.num_envs, np.bool_)
-        self._started = False
+        self._started = self._began = False
         self.single_observation_space = observation_space(self.game)
         self.single_action_space = spaces.Discrete(self.game.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -143,10 +155,12 @@ class GameVectorEnv(NativeVectorEnv):
         mask, rest = self._begin_reset(seed, options)
         if rest:
             raise ValueError(f"unknown reset options {sorted(rest)}; there is 'reset_mask'")
-        if self._ask and isinstance(seed, (int, np.integer)):
-            self.opponent.reset(int(seed))  # type: ignore[union-attr]
         began = self._everywhere if mask is None else mask
+        if not self._began and not began.all():
+            raise ResetNeeded("the first reset() must begin every environment: leave the mask out")
+        self._reset_opponent(seed, began)
         self._rows.start(began)
+        self._began = True
         self._reply(began)
         self._rows.show()
         self._started = True
@@ -213,6 +227,8 @@ class GameVectorEnv(NativeVectorEnv):
 
     def states(self) -> StateBatch:
         """A copy of the boards, for search or analysis."""
+        if not self._began:
+            raise ResetNeeded("there are no boards yet: call reset() first")
         return StateBatch.from_data(self.game, self._rows.states.copy(), check=False)
 
     def render(self) -> tuple[Any, ...] | None:
@@ -241,15 +257,26 @@ class GameVectorEnv(NativeVectorEnv):
         }
 
     def _check_values(self, state: Mapping[str, Array]) -> None:
-        StateBatch.from_data(self.game, np.array(state["states"]))
+        to_play = StateBatch.from_data(self.game, np.array(state["states"])).to_play()
         low = -1 if self.opponent is None else 0
         players = state["seats"]
         if np.any(players < low) or np.any(players >= (self.game.num_players if low == 0 else 0)):
             raise ValueError("seats must be players of this game, or all -1 in self-play")
+        waits = (to_play == CHANCE) | ((to_play >= 0) & (low == 0) & (to_play != players))
+        for rows, fault in (
+            (to_play == TERMINAL, "is over, but not pending"),
+            (waits, "waits for chance or for the opponent"),
+        ):
+            rows = rows & ~np.asarray(state["pending"])
+            if rows.any():
+                raise ValueError(f"row {np.flatnonzero(rows)[0]} of states {fault}")
 
     def _show(self) -> None:
-        self._started = True
+        self._started = self._began = True
         self._rows.show()
+
+    def _can_go_on(self) -> bool:
+        return self._started
 
     def _infos(self) -> dict[str, Any]:
         mask, to_play = self._rows.mask, self._rows.to_play
@@ -257,6 +284,17 @@ class GameVectorEnv(NativeVectorEnv):
             mask, to_play = mask.copy(), to_play.copy()
         here = self._everywhere.copy() if self.copy else self._everywhere
         return {"action_mask": mask, "_action_mask": here, "to_play": to_play, "_to_play": here}
+
+    def _reset_opponent(
+        self, seed: int | Sequence[int | None] | None, began: npt.NDArray[np.bool_]
+    ) -> None:
+        """Tells a Player the seed; of a list the first that a row begins with."""
+        if not self._ask or seed is None:
+            return
+        given = [seed] if isinstance(seed, (int, np.integer)) else [*compress(seed, began)]
+        first = next((int(one) for one in given if one is not None), None)
+        if first is not None:
+            self.opponent.reset(first)  # type: ignore[union-attr]
 
     def _reply(self, began: npt.NDArray[np.bool_]) -> bool:
         """Lets a Player move until it is the caller's turn everywhere; did it move at all?

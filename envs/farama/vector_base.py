@@ -41,6 +41,8 @@ def read_limit(max_episode_steps: int | None, default: int) -> int:
     """The time limit: None means the task's own, -1 none at all (returned as 0)."""
     if max_episode_steps is None:
         return default
+    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, (int, np.integer)):
+        raise TypeError(f"max_episode_steps must be a whole number, got {max_episode_steps!r}")
     limit = int(max_episode_steps)
     if limit == -1:
         return 0
@@ -78,21 +80,45 @@ def read_seeds(
         raise ValueError(f"a list of seeds must have one for each of {num_envs}, got {len(seed)}")
     seeds: list[int | None] = []
     for one in seed:
+        if one is not None and (isinstance(one, bool) or not isinstance(one, (int, np.integer))):
+            raise TypeError(f"seeds must be whole numbers or None, got {one!r}")
         if one is not None and not 0 <= one < 2**63:
             raise ValueError(f"seeds must be between 0 and 2**63 - 1, got {one}")
         seeds.append(None if one is None else int(one))
     return seeds
 
 
+# What a copy has besides its arguments and the arrays of `get_state`.
+_KEPT = (
+    "spec",
+    "closed",
+    "_np_random",
+    "_np_random_seed",
+    "_seeded",
+    "_bounds",
+    "action_space",
+    "single_action_space",
+    "observation_space",
+    "single_observation_space",
+)
+
+
+def made_again(cls: type[NativeVectorEnv], arguments: Mapping[str, Any]) -> NativeVectorEnv:
+    """An environment with the arguments of another, in this process or another one."""
+    return cls(**arguments)
+
+
 class NativeVectorEnv(VectorEnv[Any, Any, Array]):
     """Seeds, streams and SAME_STEP infos, over the seeds and episodes [B] of the native batch.
 
     Row i draws from the stream (seed of row i, number of its episode), so its episodes depend on
-    nothing else.
+    nothing else. Copies (copy.deepcopy, another process) are made with the same arguments and go on
+    from the same state.
     """
 
     autoreset_mode: AutoresetMode
     copy: bool
+    _arguments: dict[str, Any]
     _seeds: npt.NDArray[np.uint64]
     _episodes: npt.NDArray[np.uint64]
     _seeded: bool = False
@@ -146,6 +172,26 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
                     self._seeds[row] = one
                     self._episodes[row] = 0
         return mask, rest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.get_state()
+        kept = {key: self.__dict__[key] for key in _KEPT if key in self.__dict__}
+        return made_again, (type(self), self._arguments), (kept, state, self._can_go_on())
+
+    def __setstate__(self, given: tuple[dict[str, Any], Mapping[str, Array], bool]) -> None:
+        kept, state, goes_on = given
+        self.__dict__.update(kept)
+        self._resume(state, goes_on)
+
+    def _can_go_on(self) -> bool:
+        """Whether the state is one that a copy may step on from; else it waits for reset()."""
+        return self._seeded
+
+    def _resume(self, state: Mapping[str, Array], goes_on: bool) -> None:
+        if goes_on:
+            self.set_state(state)
+        else:
+            self._seeds[:], self._episodes[:] = state["seeds"], state["episodes"]
 
     def _final_infos(self, infos: dict[str, Any], over: BoolArray, final_obs: Array) -> None:
         """Adds what Gymnasium reports of rows [B] that ended and began anew in one step.

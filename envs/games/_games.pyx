@@ -1,5 +1,6 @@
 """The games of this folder by name: their parameters, examined, and the capsules that they make."""
 
+from operator import index
 
 from playout.errors import ConfigError
 
@@ -50,6 +51,11 @@ cdef double number(str name, const playout_param *param, object value) except? -
         if value not in words(param):
             raise ConfigError(f"{name}: {key} must be one of {', '.join(words(param))}, got {value!r}")
         return words(param).index(value)
+    if not isinstance(value, (bool, int, float, str)):  # integers of other kinds, such as NumPy's
+        try:
+            value = index(value)
+        except TypeError:
+            pass  # the error below shows what it is
     whole = param.kind == PLAYOUT_INTEGER
     switch = whole and param.low == 0 and param.high == 1
     if (isinstance(value, bool) and not switch) or not isinstance(value, int if whole else (int, float)):
@@ -74,7 +80,7 @@ def parameters(str name) -> dict:
     return found
 
 
-def make(str name, **params):
+def make(str name, /, **params):
     """A capsule of the game.
 
     Raises:

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #define G2_MAX_SIDE 5
 #define G2_MAX_CELLS (G2_MAX_SIDE * G2_MAX_SIDE)
@@ -200,9 +201,9 @@ static int32_t g2_write_action(const playout_game *game, const void *state, int3
 
 static int32_t g2_read_action(const playout_game *game, const void *state, const char *text) {
     for (int32_t move = 0; move < G2_MOVES; move++)
-        if (strcmp(text, G2_NAMES[move]) == 0) return move;
+        if (playout_same_word(text, G2_NAMES[move])) return move;
     if (strlen(text) != 4 || text[2] != '=' || (text[3] != '2' && text[3] != '4')) return -1;
-    const int32_t x = text[0] - 'a', y = text[1] - '1';
+    const int32_t x = playout_lower(text[0]) - 'a', y = text[1] - '1';
     if (x < 0 || x >= g2_columns(game) || y < 0 || y >= g2_rows(game)) return -1;
     return G2_MOVES + 2 * (y * g2_columns(game) + x) + (text[3] == '4');
 }

@@ -20,10 +20,14 @@ def append_text(path: str | os.PathLike[str], text: str, *, remedy: str = "") ->
         remedy: What to do about a file whose last line is cut off, for the error's text.
 
     Raises:
-        DataError: The file's last line is cut off.
+        DataError: The file's last line is cut off, or UTF-8 cannot hold the text.
         OSError: The disk is full, or the file cannot be written.
     """
-    data = text.encode()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        what = error.object[error.start].encode("unicode_escape").decode()
+        raise DataError(f"{what} is half a character, which a file cannot hold") from None
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -114,11 +114,11 @@ class GameRecord:
         return _checked(data, game)
 
     def to_json(self) -> str:
-        """The record as one line, without the line's end."""
+        """The record as one line, without the line's end; DataError if JSON cannot hold it."""
         data = {name: getattr(self, name) for name in _FIELDS}
         kept = {k: v for k, v in data.items() if v is not None and (k != "info" or v)}
         kept["result"] = self.result
-        line = json.dumps(kept, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        line = as_json(kept, separators=(",", ":"))
         if len(line.encode()) >= MAX_LINE:
             raise DataError(f"a record may have {MAX_LINE} bytes, this one is longer")
         return line
@@ -141,6 +141,8 @@ class GameRecord:
             raise DataError("not a JSON object; the line may be cut off") from None
         if not isinstance(data, dict):
             raise DataError(f"a record must be a JSON object, not {_kind(data)}")
+        if "\\u" in line or not line.isascii():
+            as_json(data)
         return _checked(data)
 
     @classmethod
@@ -160,6 +162,31 @@ class GameRecord:
         for move in self.moves:
             state = state.apply(state.read_action(move))
             yield state
+
+
+def as_json(value: Any, *, separators: tuple[str, str] | None = None) -> str:
+    """Plain JSON types as JSON that UTF-8 can hold; numbers of NumPy's are written as numbers.
+
+    Raises:
+        DataError: What else there is.
+    """
+    try:
+        text = json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=separators, default=_plain
+        )
+        text.encode()
+    except UnicodeEncodeError as error:
+        what = error.object[error.start].encode("unicode_escape").decode()
+        raise DataError(f"{what} is half a character, which a record cannot hold") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"a record holds plain JSON types alone: {error}") from None
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"not {type(value).__name__}")
 
 
 def append(path: str | os.PathLike[str], records: Iterable[GameRecord]) -> int:
@@ -259,10 +286,9 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
     for name in ("game", "players", "moves", "result"):
         _need(name in data, f"the field {name!r} is missing")
     name, params = data["game"], data.get("params", {})
-    named = isinstance(name, str) and name and read_form(name)[0] == name
-    _need(bool(named), "game must be a name")
+    _need(isinstance(name, str) and name != "", "game must be a name")
     _need(isinstance(params, dict) and "game" not in params, "params must be an object")
-    game = game or make_game(name, **params)
+    game = game or _game_of(name, params)
     players = _texts(data["players"], "players")
     _need(
         len(players) == game.num_players,
@@ -273,7 +299,10 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
     start, info = data.get("start"), data.get("info", {})
     _need(start is None or isinstance(start, str), f"start must be text, not {_kind(start)}")
     _need(isinstance(info, dict), f"info must be an object, not {_kind(info)}")
-    state = game.from_text(start) if start is not None else game.initial_state()
+    try:
+        state = game.from_text(start) if start is not None else game.initial_state()
+    except PlayoutError as error:
+        raise DataError(f"start is no position: {error}") from None
     for ply, move in enumerate(moves, 1):
         try:
             state = state.apply(state.read_action(move))
@@ -298,6 +327,14 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
         comments=_comments(data.get("comments"), len(moves)),
         info=dict(info),
     )
+
+
+def _game_of(name: str, params: dict[str, Any]) -> NativeGame:
+    try:
+        _need(read_form(name)[0] == name, "game must be a name")
+        return make_game(name, **params)
+    except PlayoutError as error:
+        raise DataError(str(error)) from None
 
 
 def _texts(values: Any, what: str) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 Reading plays every game through, so what it gives can be played; errors name the line and the move.
 Variations and numeric marks ($1, !?) are skipped. Tags become `info`, those that begin with a small
-letter as JSON. A result that the moves do not lead to, by resignation for one, stays in `info` as
-"Result". Policies and values are not kept: JSON lines are for those.
+letter as JSON; what is said before the first move is "C" there, as in SGF. A result that the moves
+do not lead to, by resignation for one, stays in `info` as "Result". Policies and values are not
+kept: JSON lines are for those.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 from playout.envs.game_text import read as read_form
 from playout.envs.records.appending import append_text
-from playout.envs.records.json_lines import GameRecord
+from playout.envs.records.json_lines import GameRecord, as_json
 from playout.errors import DataError, PlayoutError
 
 MAX_LINE = 1 << 20  # characters
@@ -64,6 +65,7 @@ class _Game:
     tags: dict[str, str] = field(default_factory=dict)
     moves: list[tuple[str, int]] = field(default_factory=list)  # with the line of each
     comments: list[str | None] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # comments before the first move
     result: str | None = None
 
 
@@ -102,9 +104,9 @@ def write(record: GameRecord) -> str:
             raise DataError(f"PGN has no place for info {name!r}: tags are letters and digits")
         if name[0].isupper() and not isinstance(value, str):
             raise DataError(f"PGN's tag {name} must be text, not {value!r}")
-        if name != "Result":
-            tags[name] = value if name[0].isupper() else json.dumps(value, ensure_ascii=False)
-    words = list[str]()
+        if name not in ("Result", "C"):
+            tags[name] = value if name[0].isupper() else as_json(value)
+    words = list[str]() if not record.info.get("C") else _braced(record.info["C"])
     for ply, before in enumerate(states[:-1]):
         _, colour, *_, number = before.text.split()
         comment = record.comments[ply] if record.comments else None
@@ -114,7 +116,7 @@ def write(record: GameRecord) -> str:
             words.append(f"{number}...")
         words.append(san(before, before.read_action(record.moves[ply])))
         if comment is not None:
-            words.extend(("{" + _one_line(comment).replace("}", ")") + "}").split(" "))
+            words += _braced(comment)
     lines = [f'[{name} "{_escaped(value)}"]' for name, value in tags.items()]
     moves = " ".join([*words, result])
     text = textwrap.fill(moves, _WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -128,6 +130,10 @@ def _told(record: GameRecord) -> str:
         if returns == list(values) or record.info.get("Result") == result:
             return result
     return "*"
+
+
+def _braced(comment: str) -> list[str]:
+    return ("{" + _one_line(comment).replace("}", ")") + "}").split(" ")
 
 
 def _one_line(text: str) -> str:
@@ -195,8 +201,12 @@ def _fail(line: int, what: str) -> NoReturn:
 def _games(lines: Iterable[str]) -> Iterator[_Game]:
     """Splits lines into games, variations left out."""
     one, depth, number = _Game(), 0, 0
+    ended: _Game | None = None  # on this line; a comment behind its result is its own
     open_comment: list[str] | None = None
     for number, line in enumerate(lines, 1):
+        if ended is not None and open_comment is None:
+            yield ended
+            ended = None
         if len(line) > MAX_LINE:
             _fail(number, f"longer than {MAX_LINE} characters")
         at = 0
@@ -205,7 +215,7 @@ def _games(lines: Iterable[str]) -> Iterator[_Game]:
             open_comment.append(line[: at - 1] if at else line)
             if not at:
                 continue
-            _comment(one, depth, "".join(open_comment))
+            _comment(ended or one, depth, "".join(open_comment))
             open_comment = None
         elif line.startswith("%"):
             continue
@@ -215,13 +225,16 @@ def _games(lines: Iterable[str]) -> Iterator[_Game]:
                 _fail(number, f"{line[at : at + 20].strip()!r} is not PGN")
             at = token.end()
             kind = token.lastgroup
+            if ended is not None and kind in ("value", "move", "result"):
+                yield ended
+                ended = None
             if kind == "closed":
                 if token["closed"]:
-                    _comment(one, depth, token["comment"])
+                    _comment(ended or one, depth, token["comment"])
                 else:
                     open_comment = [token["comment"]]
             elif kind == "rest":
-                _comment(one, depth, token["rest"])
+                _comment(ended or one, depth, token["rest"])
             elif kind == "bracket":
                 depth += 1 if token["bracket"] == "(" else -1
                 if not 0 <= depth <= MAX_DEPTH or not one.moves:
@@ -240,8 +253,9 @@ def _games(lines: Iterable[str]) -> Iterator[_Game]:
                 one.comments.append(None)
             elif kind == "result" and not depth:
                 one.result = token["result"]
-                yield one
-                one = _Game()
+                ended, one = one, _Game()
+    if ended is not None:
+        yield ended
     if open_comment is not None or depth:
         _fail(number, f"a {'variation' if depth else 'comment'} is not closed")
     if one.moves or one.tags:
@@ -249,11 +263,15 @@ def _games(lines: Iterable[str]) -> Iterator[_Game]:
 
 
 def _comment(one: _Game, depth: int, text: str) -> None:
-    """Keeps a comment with the move before it."""
+    """Keeps a comment with the move before it, or with the game."""
     words = " ".join(text.split())
-    if words and not depth and one.moves:
+    if not words or depth:
+        return
+    if one.moves:
         known = one.comments[-1]
         one.comments[-1] = f"{known} {words}" if known else words
+    else:
+        one.remarks.append(words)
 
 
 def _record(one: _Game) -> GameRecord:
@@ -318,6 +336,8 @@ def _played(one: _Game, game: NativeGame, line: int) -> GameRecord:
         for key, value in one.tags.items()
         if key not in _OWN_TAGS and _ROSTER.get(key) != value
     }
+    if one.remarks:
+        info["C"] = " ".join([*([info["C"]] if "C" in info else []), *one.remarks])
     info.pop("Result", None)
     if result is None and told in _RESULTS.values():
         info["Result"] = told
@@ -336,7 +356,9 @@ def _played(one: _Game, game: NativeGame, line: int) -> GameRecord:
 def _value(name: str, value: str) -> Any:
     if name[0].islower():
         try:
-            return json.loads(value, parse_constant=_no_constant)
+            found = json.loads(value, parse_constant=_no_constant)
+            as_json(found)  # it can be written again
+            return found
         except (ValueError, RecursionError):
             return value
     return value

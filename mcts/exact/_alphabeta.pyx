@@ -240,7 +240,7 @@ cdef class AlphaBetaCore:
     cdef tuple guess  # what the guesses in the table were made of
     cdef readonly uint64_t nodes
 
-    def __cinit__(self, object capsule, *, int table_mb=64, uint64_t max_nodes=0):
+    def __cinit__(self, object capsule, *, unsigned int table_mb=64, uint64_t max_nodes=0):
         cdef const playout_game *game
         cdef uint64_t size = 1 << 10
         game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)

@@ -11,8 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
+from playout.mcts.arguments import as_integer
 from playout.mcts.exact._alphabeta import AlphaBetaCore
 from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL, Outcomes, Prover, States
+
+MAX_TABLE_MB = 1 << 20
+MAX_NODES = 2**63 - 1
+_INT = 2**31 - 1
 
 
 class AlphaBeta(Prover):
@@ -24,12 +29,16 @@ class AlphaBeta(Prover):
         max_nodes: Gives up on a position with a GameError after so many nodes; 0 never does.
 
     Raises:
-        ValueError: The game has not two players.
+        ValueError: The game has not two players, or a parameter is out of range.
     """
 
     def __init__(self, game: NativeGame, *, table_mb: int = 64, max_nodes: int = 0) -> None:
         self.game = game
-        self._core = AlphaBetaCore(game.capsule, table_mb=table_mb, max_nodes=max_nodes)
+        self._core = AlphaBetaCore(
+            game.capsule,
+            table_mb=as_integer(table_mb, "table_mb", 1, MAX_TABLE_MB),
+            max_nodes=as_integer(max_nodes, "max_nodes", 0, MAX_NODES),
+        )
 
     @property
     def nodes(self) -> int:
@@ -56,11 +65,18 @@ class AlphaBeta(Prover):
             seed: Numbers those games.
             give_up: A position that takes more nodes than this has no values, NaN in its whole row;
                 0 goes on.
+
+        Raises:
+            ConfigError: A number out of range.
         """
         values = np.empty((len(states), self.game.num_actions), np.float32)
-        plies = -1 if depth is None else depth
         self._core.solve(
-            states.data, values, depth=plies, rollouts=rollouts, seed=seed, give_up=give_up
+            states.data,
+            values,
+            depth=-1 if depth is None else as_integer(depth, "depth", 1, _INT),
+            rollouts=as_integer(rollouts, "rollouts", 0, _INT),
+            seed=as_integer(seed, "seed", 0, 2**64 - 1),
+            give_up=as_integer(give_up, "give_up", 0, MAX_NODES),
         )
         self.game.raise_pending()
         return values

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact.alphabeta import AlphaBeta
+from playout.mcts.arguments import as_integer
+from playout.mcts.exact.alphabeta import MAX_NODES, MAX_TABLE_MB, AlphaBeta
 from playout.mcts.exact.prover import ILLEGAL, Engine, Outcomes, SolvingProver, own_prover
 
 __all__ = ["END_NODES", "ILLEGAL", "ILLEGAL_OUTCOME", "Outcomes", "Scores", "Solver"]
@@ -72,12 +73,10 @@ class Solver:
             why = "chance moves" if self.game.has_chance else "results that need not add up to 0"
             why = "hidden information" if self.game.hidden else why
             raise ConfigError(f"the solver cannot play {self.game}: it has {why}")
-        if threads < 1:
-            raise ConfigError(f"threads must be at least 1, not {threads}")
-        if not 1 <= table_mb <= 1 << 20:
-            raise ConfigError(f"table_mb must be from 1 to {1 << 20}, not {table_mb}")
-        self.threads = threads
-        own, nodes = own_prover(self.game), max_nodes or 0
+        self.threads = as_integer(threads, "threads", 1, 1024)
+        table_mb = as_integer(table_mb, "table_mb", 1, MAX_TABLE_MB)
+        nodes = 0 if max_nodes is None else as_integer(max_nodes, "max_nodes", 0, MAX_NODES)
+        own = own_prover(self.game)
         self.counts_plies = isinstance(own, SolvingProver) and own.counts_plies
         self._engine: Engine = (
             own.engine(table_mb=table_mb, max_nodes=nodes)

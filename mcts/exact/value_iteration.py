@@ -67,8 +67,13 @@ class ExactValues:
         return found
 
     def action_values(self, state: State) -> dict[int, Values]:
-        """For each legal action (or chance outcome) what it brings and what comes then, [P]."""
+        """For each legal action (or chance outcome) what it brings and what comes then, [P].
+
+        Nothing where the game is over.
+        """
         actions = state.legal_actions
+        if not actions:
+            return {}
         batch = StateBatch.from_states([state] * len(actions))
         rewards, over = _play(batch, np.array(actions, np.int32), self.goal)
         known = rewards

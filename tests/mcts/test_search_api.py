@@ -240,8 +240,11 @@ def test_wrong_rows_states_and_moves_are_refused(four, tools):
         search.begin(tools.game("tic_tac_toe").batch(4))
     with pytest.raises(TypeError, match="StateBatch"):
         search.begin(four.batch(4).data)
-    for where in ([0, 9], [-1], [1, 1], [True, False], 3, [0.5]):
+    for where in ([1, 1], [3, -1], [True, False], 3, [0.5], [], np.ones(2, np.uint8)):
         with pytest.raises(ValueError):
+            search.begin(four.batch(2), where=where)
+    for where in ([0, 9], [0, -5]):
+        with pytest.raises(IndexError, match=f"names row {where[1]}, there are 4"):
             search.begin(four.batch(2), where=where)
     for budget in (-1, 1.5, [1, 2], 1 << 30):
         with pytest.raises(ValueError):
@@ -361,3 +364,36 @@ def test_moves_allowed_must_be_truth_values_and_leave_a_legal_one(four):
             search.begin(states, allowed=bad)
     with pytest.raises(ValueError, match="state 1: none of its legal moves is allowed"):
         search.begin(states, allowed=np.array([[1] * 7, [0] * 7]))
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "uct"])
+def test_there_are_no_positions_before_a_search_has_begun(algorithm, tools):
+    search = Search("chess", SearchConfig(algorithm=algorithm), num_trees=2)
+    for begun in (False, True):
+        with pytest.raises(SearchError, match=f"row {int(begun)}: no search was begun"):
+            search.states  # noqa: B018
+        if not begun:
+            search.begin(tools.game("chess").batch(1), where=[0])
+    search.begin(tools.game("chess").batch(1), where=[-1])
+    assert len(search.states[0].legal_actions) == 20
+    search.cancel()
+    with pytest.raises(SearchError, match="row 0"):
+        search.states  # noqa: B018
+
+
+def test_rows_are_named_as_state_batches_take_them(four):
+    states = four.batch(4)
+    states.apply([0, 1, 2, 3])
+    for where in (
+        [3, 1],
+        [-1, -3],
+        np.array([3, 1], np.int8),
+        np.array([0, 1, 0, 1], np.uint8),
+        [],
+    ):
+        search, twin = make(four), four.batch(4)
+        rows = [] if not len(where) else [1, 3] if len(where) == 4 else [3, 1]
+        search.begin(four.batch(4))
+        search.begin(states[rows], where=where)
+        twin.apply([0, 1, 2, 3], where=where)
+        np.testing.assert_array_equal(search.states.data, twin.data)

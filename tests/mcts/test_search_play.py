@@ -1,10 +1,11 @@
-"""What the searches find: wins and proofs; proven positions are never played wrong."""
+"""What the searches find: wins and proofs, never played wrong; evaluators that break, numbers."""
 
 import numpy as np
 import playout
 import pytest
 from playout.envs.core.python_game import from_python
 from playout.envs.core.state_batch import StateBatch
+from playout.errors import ConfigError, SearchError
 from playout.mcts.evaluators import RolloutEvaluator, SolverEvaluator, UniformEvaluator
 from playout.mcts.exact.solver import ILLEGAL_OUTCOME, Solver
 from playout.mcts.search import UNKNOWN, Search, SearchConfig
@@ -197,3 +198,37 @@ def test_values_hold_what_was_collected_on_the_way_in_units_of_the_scale(tools):
     assert (result.value > collected).all()
     rollouts = Search(game, SearchConfig(algorithm="uct", num_simulations=50), num_trees=6)
     assert (rollouts.run(states).value > collected).all()
+
+
+def test_a_failed_evaluator_leaves_a_search_that_can_begin_again():
+    four = playout.game("connect_four")
+
+    class Fails(UniformEvaluator):
+        def evaluate(self, leaves):
+            raise RuntimeError("no power")
+
+    search = Search(four, SearchConfig(), num_trees=4)
+    with pytest.raises(RuntimeError, match="no power"):
+        search.run(four.batch(4), Fails())
+    assert search.run(four.batch(4), UniformEvaluator()).visits.sum() == 4 * 32
+    search.begin(four.batch(4))
+    with pytest.raises(RuntimeError, match="no power"):
+        search.run(None, Fails())
+    with pytest.raises(SearchError, match="leaves wait"):  # who began it decides
+        search.run(four.batch(4), UniformEvaluator())
+
+
+def test_numbers_of_numpy_are_numbers():
+    four = playout.game("connect_four")
+    config = SearchConfig(num_simulations=np.int64(3), c_scale=np.float32(0.5))
+    assert config == SearchConfig(num_simulations=3, c_scale=0.5)
+    assert type(config.num_simulations) is int and type(config.c_scale) is float
+    plain = Search(four, config, num_trees=2, seed=2).run(four.batch(2), UniformEvaluator())
+    search = Search(four, config, num_trees=np.int64(2), seed=np.uint64(2))
+    found = search.run(four.batch(2), UniformEvaluator())
+    np.testing.assert_array_equal(found.visits, plain.visits)
+    for bad in (np.bool_(True), np.float64(2), True, "2", np.int8(-1)):
+        with pytest.raises(ConfigError, match="num_trees"):
+            Search(four, config, num_trees=bad)
+        with pytest.raises(ConfigError, match="num_simulations"):
+            SearchConfig(num_simulations=bad)

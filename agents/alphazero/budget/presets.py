@@ -87,11 +87,6 @@ class Preset:
         if len(self.size_evaluations) != len(self.sizes) - 1:
             raise ConfigError("a preset needs one of size_evaluations between any two sizes")
 
-    @property
-    def guessed(self) -> bool:
-        """Whether nobody has measured the numbers."""
-        return self.basis.startswith("a guess")
-
     def is_long(self, minutes: float | None) -> bool:
         """Whether a run of so many minutes is a long one; None: its length is counted."""
         return self.long_minutes > 0 and (minutes is None or minutes >= self.long_minutes)

@@ -75,20 +75,26 @@ class GtpClient(Client):
         self._follow(state.game, list(line))
         assert self.line is not None
         colour = _COLOURS[state.to_play]
-        text = self._ask(f"genmove {colour}")
+        text = self._asked_move(f"genmove {colour}")
         told, self.line = self.line, None  # unknown until its answer has been understood
-        if text.lower() == "resign":
-            self.line = told  # that changes no board
-            raise Resigned
         passes = text.lower() in PASSES and state.game.name == "go"
         if passes and _CLEANUP in self._known and self._try("undo") is not None:
-            text = self._ask(f"{_CLEANUP} {colour}")
+            self.line = told
+            text = self._asked_move(f"{_CLEANUP} {colour}")
+            self.line = None
         try:
             action = read_move(state, text)
         except IllegalActionError:
             raise EngineError(f"it played {text[:20]!r}, which is no legal move") from None
         self.line = [*told, action]
         return action
+
+    def _asked_move(self, command: str) -> str:
+        """The move by which it answers; Resigned, which changes no board, where it gives up."""
+        text = self._ask(command)
+        if text.lower() == "resign":
+            raise Resigned
+        return text
 
     def _follow(self, game: NativeGame, line: list[int]) -> None:
         common = shared(self.line, line)

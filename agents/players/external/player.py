@@ -51,6 +51,7 @@ class ExternalPlayer(LinePlayer):
         self._clients: list[Client | None] = [None] * (
             self.spec.options.processes or usable_cores()
         )
+        self._ending = False  # set while copies work: no further row is begun, no copy started
         try:
             self._client(0)
         except (EngineError, ConfigError) as error:
@@ -67,7 +68,7 @@ class ExternalPlayer(LinePlayer):
             EngineError: It broke down, or gave up.
         """
         must_be_positions(states, self.name, self.game)
-        start = self.game.initial_state()
+        self._ending, start = False, self.game.initial_state()
         moves = []
         for state in states:
             client = self._client(0)
@@ -89,13 +90,17 @@ class ExternalPlayer(LinePlayer):
         """As `LinePlayer.act_after`: positions are spread over the copies of the program."""
         must_be_positions(states, self.name, self.game)
         actions, forfeits = np.full(len(states), -1, np.int32), dict[int, Forfeit]()
-        parts = self._spread(lines)
+        parts, stops = self._spread(lines), self.spec.options.on_failure == "stop"
+        self._ending = False
 
         def work(number: int) -> None:
             for row in parts[number]:
+                if self._ending:
+                    return
                 found = self._move(number, states, row, list(lines[row]))
                 if isinstance(found, Forfeit):
                     forfeits[row] = found
+                    self._ending = self._ending or (stops and found.failed)
                 else:
                     actions[row] = found
 
@@ -108,10 +113,12 @@ class ExternalPlayer(LinePlayer):
                 try:
                     list(pool.map(work, busy))
                 except BaseException:  # such as Ctrl-C: nobody waits for the other copies
-                    self.close()
+                    self._ending = True
+                    for number in busy:
+                        self._drop(number)
                     raise
         failed = [row for row, one in forfeits.items() if one.failed]
-        if failed and self.spec.options.on_failure == "stop":
+        if failed and stops:
             row = min(failed)
             raise EngineError(f"{self.name}: {forfeits[row].reason} (in {states[row].text[:100]})")
         return actions, forfeits
@@ -147,6 +154,8 @@ class ExternalPlayer(LinePlayer):
 
     def _client(self, number: int) -> Client:
         client = self._clients[number]
+        if client is None and self._ending:
+            raise EngineError("the games have been stopped")
         if client is None:
             client = self._clients[number] = _CLIENTS[self.spec.protocol](self.spec, self.game)
         return client

@@ -26,6 +26,7 @@ MAX_LINES = 100_000  # of one answer ...
 MAX_ANSWER = 1 << 23  # ... and characters of all of them: a search may be told of in thousands
 _MAX_ERRORS = 2000  # characters of standard error that are kept
 _GAMES_FOLDERS = "/usr/games:/usr/local/games"  # Debian's, which root's PATH leaves out
+_LOOK = 0.1  # seconds after which whoever waits for a line looks whether it was ended meanwhile
 _PATIENCE = 1.0  # seconds that an engine has for leaving by itself
 
 
@@ -79,6 +80,7 @@ class EngineProcess:
         self._rest = b""
         self._lines: deque[str] = deque()
         self._errors = ""
+        self._closed = False
 
     def send(self, line: str) -> None:
         """Writes one line.
@@ -124,8 +126,14 @@ class EngineProcess:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            for key, _ in self._selector.select(left):
-                self._take(int(key.fd))
+            try:
+                for key, _ in self._selector.select(min(left, _LOOK)):
+                    self._take(int(key.fd))
+            except (OSError, ValueError):
+                if not self._closed:
+                    raise
+            if self._closed:
+                raise EngineError("it was ended")
         return self._lines.popleft()
 
     def _take(self, stream: int) -> None:
@@ -172,6 +180,7 @@ class EngineProcess:
         Args:
             politely: Say "quit" and wait for a moment; else it is killed at once.
         """
+        self._closed = True
         if self._finalizer.alive:
             if politely:
                 with contextlib.suppress(EngineError):

@@ -106,6 +106,8 @@ def read_spec(text: str, options: EngineOptions = DEFAULT_ENGINES) -> EngineSpec
         name = next(iter({**settings, **limits}))
         raise ConfigError(f"player {text!r}: GTP has no setting {name!r}; put it into the command")
     options = replace(options, **changes)  # type: ignore[arg-type]
+    if limits and "move_seconds" in changes and options.move_seconds is not None:
+        limits.setdefault("movetime", max(1, round(1000 * options.move_seconds)))
     told = limits.get("movetime", 0) / 1000 if limits else options.move_seconds or 0.0
     if told >= options.timeout:
         raise ConfigError(

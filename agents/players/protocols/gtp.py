@@ -4,7 +4,7 @@
 as the game writes them (Go: vertices, Connect Four: columns 1 to 7), colours are b for the player
 who moves first and w for the other. What a bad line gets is an answer that begins with "?", never
 an exception. Handicap and scores stand in gtp_go.py, the words of analysis in gtp_analysis.py,
-clocks in gtp_time.py, KataGo's further commands in gtp_kata.py.
+clocks in gtp_time.py, thoughts in gtp_thought.py, KataGo's further commands in gtp_kata.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from playout import __version__
 from playout.agents.players.player import Player
 from playout.agents.players.protocols import gtp_analysis, gtp_go, gtp_kata, gtp_time
 from playout.agents.players.protocols.clock import Clock
+from playout.agents.players.protocols.gtp_thought import thought_of
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
-from playout.agents.players.protocols.thinking import Limits, Thinker, Thought, Watch
+from playout.agents.players.protocols.thinking import GivenUp, Thinker
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
@@ -114,7 +115,7 @@ class GtpEngine:
         if not text:
             return ""
         words = text.split()
-        number = words.pop(0) if re.fullmatch(r"\d{1,9}", words[0]) else ""
+        number = words.pop(0) if re.fullmatch(r"[0-9]{1,10}", words[0]) else ""
         self._number, self._begun = number, False
         try:
             if not words:
@@ -236,41 +237,16 @@ class GtpEngine:
         self.step([*passed, action])
         return ""
 
-    def moves_to(self, passed: list[int]) -> list[int]:
+    def moves_to(self, passed: Sequence[int]) -> list[int]:
         """All actions up to a position of `passed_to`."""
         return [action for actions in (*self._going_on()[1], passed) for action in actions]
 
-    def thought(
-        self,
-        state: State,
-        passed: list[int],
-        *,
-        plays: bool,
-        only: Sequence[int] = (),
-        watch: Watch | None = None,
-    ) -> Thought:
-        """About a move in the time of its colour, which is spent only if the move is played.
-
-        Args:
-            state: A position of `passed_to` ...
-            passed: ... and the pass before it, if any.
-            plays: Is the move going to be played?
-            only: The legal moves to choose among; by default all.
-            watch: Looks on, and may stop it.
-        """
-        clock = self.clocks[state.to_play]
-        limits = None if clock is None else Limits(seconds=clock.seconds())
-        if clock is not None and plays:
-            clock.begin()
-        moves = self.moves_to(passed)
-        thought = self.thinker.think_among(only, state, limits, moves=moves, watch=watch)
-        if clock is not None and plays:
-            clock.end()
-        return thought
-
     def _genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
-        thought = self.thought(state, passed, plays=True)
+        try:
+            thought = thought_of(self, state, passed, plays=True)
+        except GivenUp:
+            return "resign"
         if self.gives_up(state.to_play, thought.value):
             return "resign"
         self.step([*passed, thought.action])
@@ -283,7 +259,10 @@ class GtpEngine:
 
     def _reg_genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
-        return state.action_text(self.thought(state, passed, plays=False).action)
+        try:
+            return state.action_text(thought_of(self, state, passed, plays=False).action)
+        except GivenUp:
+            return "resign"
 
     def _undo(self, words: list[str]) -> str:
         if len(self.states) == 1:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from playout.agents.players.analysis import move_texts
 from playout.agents.players.protocols.gtp_forecast import Outlook
+from playout.agents.players.protocols.gtp_thought import thought_of, untimed
 from playout.agents.players.protocols.moves import named_action
-from playout.agents.players.protocols.thinking import Candidate, Limits, Thought
+from playout.agents.players.protocols.thinking import Candidate, GivenUp, Limits, Thought
 from playout.envs.core.game import State
 from playout.errors import GameError
 
@@ -79,7 +80,7 @@ def _analyse(engine: GtpEngine, name: str, words: list[str]) -> str:
     state, passed = engine.passed_to(colour)
     only = moves_left(state, request)
     outlook = None if request.leela else Outlook(engine.player, state)
-    due, shown = time.monotonic() + request.interval, False
+    due, shown, stopped = time.monotonic() + request.interval, False, False
 
     def tell(thought: Thought) -> None:
         nonlocal shown, due
@@ -87,22 +88,27 @@ def _analyse(engine: GtpEngine, name: str, words: list[str]) -> str:
         engine.show(report(state, thought, request, outlook))
 
     def watch(now: Callable[[], Thought]) -> bool:
+        nonlocal stopped
         if time.monotonic() >= due:
             tell(now())
         stops = not for_move or name.endswith("cancellable")
-        return stops and engine.interrupted()
+        stopped = stops and engine.interrupted()
+        return stopped
 
     if for_move:
-        thought = engine.thought(state, passed, plays=plays, only=only, watch=watch)
+        try:
+            thought = thought_of(engine, state, passed, plays=plays, only=only, watch=watch)
+        except GivenUp:
+            return "play resign"
         tell(thought)
+        if stopped:
+            return "play cancelled"
         if plays and engine.gives_up(state.to_play, thought.value):
             return "play resign"
         if plays:
             engine.step([*passed, thought.action])
         return f"play {state.action_text(thought.action)}"
-    thought = engine.thinker.think_among(
-        only, state, Limits(endless=True), moves=engine.moves_to(passed), watch=watch
-    )
+    thought = untimed(engine, state, passed, Limits(endless=True), only=only, watch=watch)
     if not shown:
         tell(thought)
     while not engine.interrupted():  # the tree is full, or the player does not search

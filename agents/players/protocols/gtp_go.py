@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from playout.agents.players.protocols.gtp_forecast import Outlook
+from playout.agents.players.protocols.gtp_thought import thought_of
 from playout.agents.players.protocols.moves import pass_action, read_move
+from playout.agents.players.protocols.thinking import GivenUp
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
 from playout.envs.core.registry import game as find_game
@@ -158,7 +160,11 @@ def genmove_cleanup(engine: GtpEngine, words: list[str]) -> str:
     counted here, a stone that matters is worth taking at any time.
     """
     state, passed = engine.passed_to(engine.colour(words, 1))
-    action = engine.thought(state, passed, plays=True, only=_taking(engine, state)).action
+    try:
+        only = _taking(engine, state)
+        action = thought_of(engine, state, passed, plays=True, only=only).action
+    except GivenUp:
+        return "resign"
     engine.step([*passed, action])
     return state.action_text(action)
 
@@ -243,9 +249,12 @@ def load_sgf(engine: GtpEngine, words: list[str]) -> str:
     ):
         raise GameError("syntax error: the name of a file expected, and a move number")
     from playout.envs.records.sgf import from_sgf
-    from playout.envs.records.sgf_tree import decoded
+    from playout.envs.records.sgf_tree import decoded, trees
 
-    text = decoded(_allowed_file(engine.files, words[0]).read_bytes())
+    try:
+        text = decoded(_allowed_file(engine.files, words[0]).read_bytes())
+    except OSError as error:
+        raise GameError(f"cannot load file: {error.strerror or error}") from None
     try:
         record = next(iter(from_sgf(text)), None)
     except PlayoutError as error:
@@ -255,10 +264,10 @@ def load_sgf(engine: GtpEngine, words: list[str]) -> str:
     known, game = engine.game, find_game(record.game, **record.params)
     if game.name != known.name:
         raise GameError(f"cannot load file: it holds a game of {game.name}")
-    # Rules of repetition and suicide stay as they are: files seldom say which.
-    shape: dict[str, Any] = {
-        name: game.params[name] for name in ("size", "komi") if name in game.params
-    }
+    # Rules of repetition and suicide stay as they are: files seldom say which. So does a komi of
+    # which the file says nothing.
+    told = ("size", "komi") if next(trees(text))[0].first("KM") is not None else ("size",)
+    shape: dict[str, Any] = {name: game.params[name] for name in told if name in game.params}
     params: dict[str, Any] = {**known.params, **shape}
     game = find_game(known.name, **params)
     state = game.from_text(record.start) if record.start else game.initial_state()
@@ -288,7 +297,7 @@ def _allowed_file(folder: Path, name: str) -> Path:
 def _must_be_go(engine: GtpEngine) -> None:
     if not is_go(engine.game):
         raise GameError(f"{engine.game.name} has no handicap stones")
-    if len(engine.states) > 1:
+    if len(engine.states) > 1 or groups(engine.state):
         raise GameError("board not empty")
 
 

@@ -123,6 +123,8 @@ def _set_rule(engine: GtpEngine, words: list[str]) -> str:
     if len(words) != 2:
         raise GameError("syntax error: a rule and its value expected")
     name, text = words
+    if name == "komi":
+        return _take(engine, {name: gtp_time.number_of(words, 1, 2)})
     logical = {"true": True, "false": False}
     return _take(engine, {name: logical.get(text.lower(), text)})
 
@@ -155,6 +157,8 @@ def _get_param(engine: GtpEngine, words: list[str]) -> str:
 def _set_param(engine: GtpEngine, words: list[str]) -> str:
     if len(words) != 2 or words[0] != _MAX_VISITS:
         raise GameError(f"there is no such parameter; there is {_MAX_VISITS}")
+    if not engine.thinker.searches:
+        raise GameError(f"{engine.player.name} does not search, so {_MAX_VISITS} cannot be set")
     most = engine.thinker.most_simulations
     if not re.fullmatch(r"[0-9]{1,9}", words[1]) or not 1 <= int(words[1]) <= most:
         raise GameError(f"{_MAX_VISITS} must be from 1 to {most}")

@@ -31,6 +31,10 @@ MEMORY = 2048  # MiB of a tree that grows without a limit ...
 _NODE, _EDGE = 64, 40  # ... and bytes that a position and a legal move take in it
 
 
+class GivenUp(GameError):
+    """The player gives up the game instead of a move."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When to stop thinking; without any, the player thinks as it always does.
@@ -251,6 +255,25 @@ class Thinker:
         ]
         return _restricted(replace(found, candidates=tuple(judged), proven=False), only)
 
+    def think_without(
+        self,
+        left_out: Sequence[int],
+        state: State,
+        limits: Limits | None = None,
+        *,
+        moves: Sequence[int] | None = None,
+        watch: Watch | None = None,
+    ) -> Thought:
+        """Chooses among all legal moves but some, as long as others are left."""
+        others = [one for one in state.legal_actions if one not in left_out]
+        if self._searching is None or not others:
+            return self.think_among(others, state, limits, moves=moves, watch=watch)
+        found = self.think(state, limits, only=others, moves=moves, watch=watch)
+        left = tuple(one for one in found.candidates if one.action in others)
+        if not left:
+            return self.think_among(others, state, limits, moves=moves)
+        return replace(found, action=left[0].action, candidates=left)
+
     def _values_after(self, state: State, actions: Sequence[int]) -> list[float]:
         """What moves are worth to the side to move; 0 where the player has no opinion."""
         after = [state.apply(action) for action in actions]
@@ -322,7 +345,8 @@ class Thinker:
         batch = StateBatch.from_states([state])
         actions, forfeits = choose(self.player, batch, None if moves is None else [moves])
         if forfeits:
-            raise GameError(f"{self.player.name}: {forfeits[0].reason}")
+            kind = GameError if forfeits[0].failed else GivenUp
+            raise kind(f"{self.player.name}: {forfeits[0].reason}")
         action = int(actions[0])
         value, candidates = 0.0, [Candidate(action, 0, 0.0, 1.0, [action])]
         if isinstance(self.player, RunPlayer):

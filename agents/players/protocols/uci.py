@@ -288,12 +288,13 @@ class UciEngine:
             seconds = max(seconds / 2, seconds - overhead)
         colour = "wb"[self.state.to_play]
         if f"{colour}time" in given:
-            seconds = share(
+            clock = share(
                 given[f"{colour}time"] / 1000,
                 given.get("movestogo", MOVES_LEFT) or MOVES_LEFT,
                 given.get(f"{colour}inc", 0) / 1000,
                 overhead,
             )
+            seconds = clock if seconds is None else min(seconds, clock)
         nodes = given.get("nodes")
         if nodes is not None:
             nodes = min(max(1, nodes), self.thinker.most_simulations)

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.policy import map_tree
 from playout.agents.players.analysis import Judge, policy_judge
+from playout.agents.players.learned import must_be_variant
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.ppo.league.exploit import move_probabilities, referee_of, tells_logits
@@ -22,11 +23,13 @@ from playout.agents.ppo.league.games import NativeGames, make_games, native_game
 from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
 from playout.agents.ppo.rollout import to_tensors
+from playout.agents.rating.intervals import mean_interval
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.sources import Source
 from playout.envs.core.game import NativeGame, StateBatch
+from playout.envs.core.registry import game_text
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import Evaluation, Evaluator, LeafBatch
 
@@ -159,7 +162,7 @@ def _at_game(run: RunDir, player: PPOPlayer, chosen: NativeGame) -> PolicyPlayer
     """What a run has learned as a player of that game.
 
     Raises:
-        ConfigError: The game has other spaces.
+        ConfigError: The game has other spaces, or is another one.
     """
     board = spaces.Box(-np.inf, np.inf, chosen.obs_shape, np.float32)
     try:
@@ -168,7 +171,23 @@ def _at_game(run: RunDir, player: PPOPlayer, chosen: NativeGame) -> PolicyPlayer
         raise ConfigError(
             f"{run.path} has learned {run.config['env']}, it cannot play {chosen}"
         ) from error
+    _must_be_learned(run, chosen)
     return PolicyPlayer(player, chosen, run.path.name)
+
+
+def _must_be_learned(run: RunDir, chosen: NativeGame) -> None:
+    """Refuses other games on boards of the same shape; other rules of the same game are told of."""
+    text = str(run.config["env"])
+    if ":" in text and text in (game_text(chosen), str(chosen)):  # its code need not run for that
+        return
+    try:
+        known = game_of(run)
+    except RunError:  # it was made in Python, and has no name
+        return
+    if known is None:
+        raise ConfigError(f"{run.path} has learned {text}, not {chosen}")
+    if known != chosen:
+        must_be_variant(run, chosen, [known])
 
 
 def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[str, Any]:
@@ -224,10 +243,5 @@ def _exploited(player: PolicyPlayer) -> dict[str, float]:
 
 
 def _points(opponent: str, points: NDArray[np.float64]) -> dict[str, Any]:
-    error = 1.96 * float(points.std(ddof=1)) / len(points) ** 0.5 if len(points) > 1 else 0.0
-    return {
-        "opponent": opponent,
-        "games": len(points),
-        "score": float(points.mean()),
-        "ci95": error,
-    }
+    mean, _, high = mean_interval(points.tolist())
+    return {"opponent": opponent, "games": len(points), "score": mean, "ci95": high - mean}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from playout.agents.alphazero.player import learned_game
+from playout.agents.players.learned import learned_game
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
 from playout.agents.pretraining.trunk import BOARDS, Trunk, learned_trunk

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "../backgammon.h"
+#include "playout_text.h"
 
 #define BG_PLANES 19
 
@@ -131,6 +132,14 @@ static int32_t bg_number(const char **text, int32_t most) {
     return number <= most ? number : -1;
 }
 
+/* Does the text begin with this word, in letters of either case? Then `text` is moved behind it. */
+static int bg_word(const char **text, const char *word) {
+    const char *c = *text;
+    while (*word && playout_lower(*c) == *word) c++, word++;
+    if (*word == 0) *text = c;
+    return *word == 0;
+}
+
 static int32_t bg_read_action(const playout_game *game, const void *state, const char *text) {
     const bg_state *s = (const bg_state *)state;
     int32_t from = BG_BAR, die;
@@ -138,13 +147,9 @@ static int32_t bg_read_action(const playout_game *game, const void *state, const
         if (text[0] < '1' || text[0] > '6' || text[1] < '1' || text[1] > '6' || text[2]) return -1;
         return bg_roll(text[0] - '0', text[1] - '0');
     }
-    if (strncmp(text, "bar", 3) == 0)
-        text += 3;
-    else
-        from = bg_number(&text, 24);
+    if (!bg_word(&text, "bar")) from = bg_number(&text, 24);
     if (from < 1 || *text++ != '/') return -1;
-    if (strncmp(text, "off", 3) == 0) {
-        text += 3;
+    if (bg_word(&text, "off")) {
         die = from;
         if (*text == '(') {
             text++;

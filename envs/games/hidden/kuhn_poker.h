@@ -11,9 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cards.h"
 #include "playout_maker.h"
-
-#define KUHN_RANKS "23456789TJQKA"
 
 typedef struct kuhn_state {
     uint8_t card[PLAYOUT_MAX_PLAYERS]; /* 1 + its place in the deck; 0: not dealt */
@@ -21,9 +20,6 @@ typedef struct kuhn_state {
     uint16_t bets; /* bit i: move i was a bet */
     uint32_t zero;
 } kuhn_state;
-
-/* The deck's lowest rank among KUHN_RANKS. */
-static inline int32_t kuhn_lowest(int32_t players) { return players == 2 ? 9 : 12 - players; }
 
 /* How many moves the game has, as far as it is known: all have one, and after the first bet all others another one. */
 static inline int32_t kuhn_length(int32_t players, const kuhn_state *s) {
@@ -161,22 +157,16 @@ static int32_t kuhn_check(const playout_game *game, const void *state) {
 
 static int32_t kuhn_write_action(const playout_game *game, const void *state, int32_t action, char *text) {
     const kuhn_state *s = (const kuhn_state *)state;
-    if (s->dealt < game->num_players) return sprintf(text, "%c", KUHN_RANKS[kuhn_lowest(game->num_players) + action]);
+    if (s->dealt < game->num_players) return sprintf(text, "%c", cards_letter(game->num_players, action));
     return sprintf(text, "%c", action < 2 ? "pb"[action] : '?');
-}
-
-/* A card's place in the deck, or -1. */
-static int32_t kuhn_read_card(const playout_game *game, char letter) {
-    const char *found = letter ? strchr(KUHN_RANKS + kuhn_lowest(game->num_players), letter) : NULL;
-    const int32_t card = found ? (int32_t)(found - KUHN_RANKS) - kuhn_lowest(game->num_players) : -1;
-    return card <= game->num_players ? card : -1;
 }
 
 static int32_t kuhn_read_action(const playout_game *game, const void *state, const char *text) {
     const kuhn_state *s = (const kuhn_state *)state;
     if (text[0] == 0 || text[1] != 0) return -1;
-    if (s->dealt < game->num_players) return kuhn_read_card(game, text[0]);
-    return text[0] == 'p' ? 0 : text[0] == 'b' ? 1 : -1;
+    if (s->dealt < game->num_players) return cards_rank(game->num_players, text[0]);
+    const char move = playout_lower(text[0]);
+    return move == 'p' ? 0 : move == 'b' ? 1 : -1;
 }
 
 static int32_t kuhn_write_state(const playout_game *game, const void *state, char *text) {
@@ -186,7 +176,7 @@ static int32_t kuhn_write_state(const playout_game *game, const void *state, cha
     *out++ = ':';
     for (int32_t i = 0; i < s->dealt; i++) {
         if (i) *out++ = '|';
-        *out++ = KUHN_RANKS[kuhn_lowest(game->num_players) + s->card[i] - 1];
+        *out++ = cards_letter(game->num_players, s->card[i] - 1);
     }
     *out = 0;
     return (int32_t)(out - text);
@@ -202,7 +192,7 @@ static int32_t kuhn_read_state(const playout_game *game, void *state, const char
     if (*text++ != ':') return -1;
     for (; *text; text++) {
         if (s->dealt == game->num_players || (s->dealt && *text++ != '|')) return -1;
-        const int32_t card = kuhn_read_card(game, *text);
+        const int32_t card = cards_rank(game->num_players, *text);
         if (card < 0) return -1;
         s->card[s->dealt++] = (uint8_t)(card + 1);
     }
@@ -212,7 +202,7 @@ static int32_t kuhn_read_state(const playout_game *game, void *state, const char
 static int32_t kuhn_write_seen(const playout_game *game, const kuhn_state *s, uint32_t seen, char *text) {
     char *out = text;
     for (int32_t i = 0; i < game->num_players; i++) {
-        const char card = s->card[i] ? KUHN_RANKS[kuhn_lowest(game->num_players) + s->card[i] - 1] : '-';
+        const char card = s->card[i] ? cards_letter(game->num_players, s->card[i] - 1) : '-';
         out += sprintf(out, "player %d: %c\n", i + 1, card == '-' || (seen >> i) & 1 ? card : '?');
     }
     out += sprintf(out, "moves:");

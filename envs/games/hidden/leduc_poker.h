@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cards.h"
 #include "playout_maker.h"
 
-#define LEDUC_RANKS "23456789TJQKA"
 #define LEDUC_RAISES 2 /* a round */
 
 enum { LEDUC_FOLD, LEDUC_CALL, LEDUC_RAISE };
@@ -30,7 +30,6 @@ typedef struct leduc_state {
     uint64_t line[2]; /* moves of each round: two bits each, 1 + the move, the last one lowest */
 } leduc_state;
 
-static inline int32_t leduc_lowest(int32_t players) { return players == 2 ? 9 : 12 - players; }
 static inline int32_t leduc_moves(uint64_t line) { return line ? (65 - __builtin_clzll(line)) / 2 : 0; }
 static inline int32_t leduc_move(uint64_t line, int32_t count, int32_t i) {
     return (int32_t)((line >> (2 * (count - 1 - i))) & 3) - 1;
@@ -231,15 +230,14 @@ static int32_t leduc_check(const playout_game *game, const void *state) {
 }
 
 static int32_t leduc_write_card(const playout_game *game, int32_t card, char *text) {
-    return sprintf(text, "%c%c", LEDUC_RANKS[leduc_lowest(game->num_players) + card / 2], card & 1 ? 'h' : 's');
+    return sprintf(text, "%c%c", cards_letter(game->num_players, card / 2), card & 1 ? 'h' : 's');
 }
 
 /* The card that two letters name, or -1. */
 static int32_t leduc_read_card(const playout_game *game, const char *text) {
-    const char *first = LEDUC_RANKS + leduc_lowest(game->num_players);
-    const char *found = text[0] ? strchr(first, text[0]) : NULL;
-    if (found == NULL || found - first > game->num_players || (text[1] != 's' && text[1] != 'h')) return -1;
-    return 2 * (int32_t)(found - first) + (text[1] == 'h');
+    const int32_t rank = cards_rank(game->num_players, text[0]);
+    const char suit = rank < 0 ? 0 : playout_lower(text[1]);
+    return suit == 's' || suit == 'h' ? 2 * rank + (suit == 'h') : -1;
 }
 
 static int32_t leduc_write_action(const playout_game *game, const void *state, int32_t action, char *text) {
@@ -250,7 +248,7 @@ static int32_t leduc_write_action(const playout_game *game, const void *state, i
 static int32_t leduc_read_action(const playout_game *game, const void *state, const char *text) {
     if (leduc_to_play(game, state) == PLAYOUT_CHANCE)
         return strlen(text) == 2 ? leduc_read_card(game, text) : -1;
-    const char *found = text[0] && !text[1] ? strchr("fcr", text[0]) : NULL;
+    const char *found = text[0] && !text[1] ? strchr("fcr", playout_lower(text[0])) : NULL;
     return found ? (int32_t)(found - "fcr") : -1;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #define LIARS_MAX_DICE 24
 #define LIARS_MAX_SIDES 9 /* 24 * 9 bids fit into four words */
@@ -185,6 +186,7 @@ static int32_t liars_read_action(const playout_game *game, const void *state, co
     const liars_state *s = (const liars_state *)state;
     if (s->thrown < liars_total(game))
         return text[0] >= '1' && text[0] <= '0' + liars_sides(game) && !text[1] ? text[0] - '1' : -1;
+    if (playout_same_word(text, "liar")) return liars_bids(game);
     const int32_t action = liars_read_bid(game, &text);
     return *text ? -1 : action;
 }

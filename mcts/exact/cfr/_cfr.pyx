@@ -30,6 +30,7 @@ cdef extern from "sweep.h" nogil:
         double *own
         double *value
         int32_t *best
+        int32_t *stack
     int cfr_build(cfr_tree *t, const playout_game *game, int64_t limit)
     void cfr_free(cfr_tree *t)
     double cfr_expect(const cfr_tree *t, int32_t player, const double *policy, cfr_scratch *s)
@@ -87,7 +88,9 @@ cdef class Tree:
         self.scratch.own = <double *>PyMem_Calloc(self.tree.num_nodes, sizeof(double))
         self.scratch.value = <double *>PyMem_Calloc(self.tree.num_nodes, sizeof(double))
         self.scratch.best = <int32_t *>PyMem_Calloc(self.tree.num_infos + 1, sizeof(int32_t))
-        if not (self.scratch.others and self.scratch.own and self.scratch.value and self.scratch.best):
+        self.scratch.stack = <int32_t *>PyMem_Calloc(self.tree.num_nodes, sizeof(int32_t))
+        if not (self.scratch.others and self.scratch.own and self.scratch.value and self.scratch.best
+                and self.scratch.stack):
             raise MemoryError
         self.describe(game.state_size)
 
@@ -97,6 +100,7 @@ cdef class Tree:
         PyMem_Free(self.scratch.own)
         PyMem_Free(self.scratch.value)
         PyMem_Free(self.scratch.best)
+        PyMem_Free(self.scratch.stack)
 
     cdef int describe(self, int32_t state_size) except -1:
         cdef int64_t infos = self.tree.num_infos, slots = self.tree.num_slots, k

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError
+from playout.mcts.arguments import as_integer
 from playout.mcts.exact.cfr._cfr import Tree
 from playout.mcts.exact.cfr.policy import AnyPolicy, Floats, TabularPolicy, answers
 
@@ -40,9 +40,8 @@ class GameTree:
 
     def __init__(self, game: NativeGame | str, *, max_histories: int = MAX_HISTORIES) -> None:
         self.game = find_game(game)
-        if isinstance(max_histories, bool) or not 1 <= max_histories < 2**31:
-            raise ConfigError(f"max_histories must be from 1 to 2^31 - 1, not {max_histories!r}")
-        self._tree = Tree(self.game.capsule, max_histories=int(max_histories))
+        most = as_integer(max_histories, "max_histories", 1, 2**31 - 1)
+        self._tree = Tree(self.game.capsule, max_histories=most)
         self.counts: tuple[int, int, int] = self._tree.counts
         self.num_infosets = len(self._tree.keys)
 
@@ -77,8 +76,7 @@ class GameTree:
 
     def solve(self, iterations: int) -> TabularPolicy:
         """The average policy of CFR+."""
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ConfigError(f"iterations must be an integer from 1 up, not {iterations!r}")
+        iterations = as_integer(iterations, "iterations", 1, 2**62)
         tree = self._tree
         policy = self.policy("uniform")
         regrets, sums = np.zeros_like(policy), np.zeros_like(policy)

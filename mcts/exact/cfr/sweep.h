@@ -15,7 +15,8 @@ typedef struct cfr_scratch {
     double *others; /* probability that chance and the other players come to a history */
     double *own;    /* ... and that the player comes to it */
     double *value;
-    int32_t *best; /* over information sets: the chosen action, -1 not yet */
+    int32_t *best;  /* over information sets: the chosen action, -1 not yet */
+    int32_t *stack; /* histories still to judge, as ~id where what follows is judged */
 } cfr_scratch;
 
 /* The policy of an information set by its regrets: in proportion, or even where there is none. */
@@ -81,49 +82,101 @@ static void cfr_iterate(const cfr_tree *t, double weight, double *policy, double
     }
 }
 
-/* What follows a history is worth to `player` at its best, times `others`; decides information sets as it meets them.
- * Without hidden information every history is decided for itself. */
-static double cfr_best(const cfr_tree *t, int32_t player, cfr_scratch *s, int32_t id) {
-    const cfr_node *node = &t->nodes[id];
-    if (!isnan(s->value[id])) return s->value[id];
-    double found = 0;
-    if (node->player == PLAYOUT_TERMINAL) {
-        found = s->others[id] * t->results[(int64_t)node->info * t->game->num_players + player];
-    } else if (node->player != player) {
-        for (int32_t i = 0; i < node->count; i++) found += cfr_best(t, player, s, t->edges[node->edge + i].child);
-    } else if (!(t->game->flags & PLAYOUT_HIDDEN)) {
-        found = -INFINITY;
-        for (int32_t i = 0; i < node->count; i++) {
-            const double worth = cfr_best(t, player, s, t->edges[node->edge + i].child);
-            if (worth > found) found = worth;
-        }
-    } else {
-        const cfr_info *info = &t->infos[node->info];
-        if (s->best[node->info] < 0) {
-            double most = -INFINITY;
-            for (int32_t i = 0; i < info->count; i++) {
-                double sum = 0;
-                for (int32_t k = 0; k < info->nodes; k++) {
-                    const cfr_node *member = &t->nodes[t->members[info->first + k]];
-                    sum += cfr_best(t, player, s, t->edges[member->edge + i].child);
-                }
-                if (sum > most) {
-                    most = sum;
-                    s->best[node->info] = i;
-                }
-            }
-        }
-        found = cfr_best(t, player, s, t->edges[node->edge + s->best[node->info]].child);
+/* What an end is worth to `player`, times `others`. */
+static inline double cfr_end(const cfr_tree *t, int32_t player, const cfr_scratch *s, int32_t id) {
+    return s->others[id] * t->results[(int64_t)t->nodes[id].info * t->game->num_players + player];
+}
+
+/* Is a decision of `player` made for its whole information set? Without hidden information each history is for itself. */
+static inline int cfr_shares(const cfr_tree *t, int32_t player, const cfr_node *node) {
+    return node->player == player && t->game->flags & PLAYOUT_HIDDEN;
+}
+
+/* Judges what ends after a history, and lists what else follows it; how many. */
+static inline int64_t cfr_list_after(const cfr_tree *t, int32_t player, cfr_scratch *s, const cfr_node *node, int32_t *out) {
+    int64_t found = 0;
+    for (int32_t i = node->count; i-- > 0;) { /* the first is judged first, as they lie in memory */
+        const int32_t child = t->edges[node->edge + i].child;
+        if (t->nodes[child].player == PLAYOUT_TERMINAL)
+            s->value[child] = cfr_end(t, player, s, child);
+        else
+            out[found++] = child;
     }
-    return s->value[id] = found;
+    return found;
+}
+
+/* Lists the histories that have to be judged before this one; how many. Each is listed once in all: where an information
+ * set is decided already, whatever follows its histories is judged. */
+static int64_t cfr_list_before(const cfr_tree *t, int32_t player, cfr_scratch *s, int32_t id, int32_t *out) {
+    const cfr_node *node = &t->nodes[id];
+    int64_t found = 0;
+    if (!cfr_shares(t, player, node)) return cfr_list_after(t, player, s, node, out);
+    if (s->best[node->info] >= 0) return 0;
+    const cfr_info *info = &t->infos[node->info];
+    for (int32_t k = info->nodes; k-- > 0;)
+        found += cfr_list_after(t, player, s, &t->nodes[t->members[info->first + k]], out + found);
+    return found;
+}
+
+/* The action of an information set that is worth most to its player, over all its histories. */
+static int32_t cfr_choose(const cfr_tree *t, const cfr_info *info, const double *value) {
+    int32_t best = 0;
+    double most = -INFINITY;
+    for (int32_t i = 0; i < info->count; i++) {
+        double sum = 0;
+        for (int32_t k = 0; k < info->nodes; k++) {
+            const cfr_node *member = &t->nodes[t->members[info->first + k]];
+            sum += value[t->edges[member->edge + i].child];
+        }
+        if (sum > most) {
+            most = sum;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* What follows a history is worth to `player` at its best, times `others`; what has to be judged before is. */
+static double cfr_judge(const cfr_tree *t, int32_t player, cfr_scratch *s, int32_t id) {
+    const cfr_node *node = &t->nodes[id];
+    const cfr_edge *edges = &t->edges[node->edge];
+    double found = 0;
+    if (node->player == PLAYOUT_TERMINAL) return cfr_end(t, player, s, id);
+    if (cfr_shares(t, player, node)) {
+        int32_t *best = &s->best[node->info];
+        if (*best < 0) *best = cfr_choose(t, &t->infos[node->info], s->value);
+        return s->value[edges[*best].child];
+    }
+    if (node->player != player) {
+        for (int32_t i = 0; i < node->count; i++) found += s->value[edges[i].child];
+        return found;
+    }
+    found = -INFINITY;
+    for (int32_t i = 0; i < node->count; i++)
+        if (s->value[edges[i].child] > found) found = s->value[edges[i].child];
+    return found;
 }
 
 /* The result of `player` where it answers a policy of the others as well as can be. */
 static double cfr_best_response(const cfr_tree *t, int32_t player, const double *policy, cfr_scratch *s) {
     cfr_reach(t, player, policy, s);
-    for (int64_t id = 0; id < t->num_nodes; id++) s->value[id] = NAN;
     for (int64_t k = 0; k < t->num_infos; k++) s->best[k] = -1;
-    return cfr_best(t, player, s, 0);
+    if (!(t->game->flags & PLAYOUT_HIDDEN)) {
+        for (int64_t id = t->num_nodes - 1; id >= 0; id--) s->value[id] = cfr_judge(t, player, s, (int32_t)id);
+        return s->value[0];
+    }
+    s->stack[0] = 0;
+    for (int64_t height = 1; height > 0;) { /* no recursion: trees may be deep */
+        int32_t *top = &s->stack[height - 1];
+        if (*top < 0) {
+            s->value[~*top] = cfr_judge(t, player, s, ~*top);
+            height--;
+        } else {
+            height += cfr_list_before(t, player, s, *top, top + 1);
+            *top = ~*top;
+        }
+    }
+    return s->value[0];
 }
 
 #endif

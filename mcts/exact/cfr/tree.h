@@ -55,6 +55,7 @@ typedef struct cfr_tree {
     int32_t *table; /* 1 + information set by hashed key */
     uint8_t *states; /* scratch: a state for each depth */
     int32_t *before; /* scratch: each player's last slot for each depth */
+    int32_t *path;   /* scratch: the node at each depth, and how many of its children are built */
     int32_t *actions;
     double *probs;
 } cfr_tree;
@@ -72,7 +73,7 @@ static int cfr_grow(void **items, int64_t *room, int64_t needed, size_t size) {
 
 static void cfr_free(cfr_tree *t) {
     void *parts[] = {t->nodes,   t->edges, t->infos,  t->slot_actions, t->info_states, t->results,
-                     t->members, t->table, t->states, t->before,       t->actions,     t->probs};
+                     t->members, t->table, t->states, t->before,       t->path,        t->actions, t->probs};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) free(parts[i]);
     memset(t, 0, sizeof *t);
 }
@@ -132,16 +133,17 @@ static int cfr_find_info(cfr_tree *t, const void *state, int32_t player, int32_t
     return CFR_OK;
 }
 
-/* Adds the history whose state lies at `depth` of the scratch, and all that follow. */
-static int cfr_visit(cfr_tree *t, int64_t depth, int32_t *out) {
+/* Adds the history whose state lies at `depth` of the scratch, with edges that lead nowhere yet. */
+static int cfr_visit(cfr_tree *t, int64_t depth) {
     const playout_game *game = t->game;
     const int32_t players = game->num_players;
     uint8_t *state = t->states + (size_t)depth * (size_t)game->state_size;
-    int32_t *before = t->before + depth * players;
-    int code = CFR_OK;
+    const int32_t *before = t->before + depth * players;
     if (t->num_nodes >= t->limit || depth > game->max_plies) return CFR_TOO_LARGE;
     if (!cfr_grow((void **)&t->nodes, &t->room_nodes, t->num_nodes + 1, sizeof *t->nodes)) return CFR_NO_MEMORY;
-    const int32_t id = *out = (int32_t)t->num_nodes++;
+    const int32_t id = (int32_t)t->num_nodes++;
+    t->path[2 * depth] = id;
+    t->path[2 * depth + 1] = 0;
     cfr_node node = {game->to_play(game, state), 0, (int32_t)t->num_edges, 0};
     if (node.player == PLAYOUT_TERMINAL) {
         float values[PLAYOUT_MAX_PLAYERS];
@@ -158,7 +160,7 @@ static int cfr_visit(cfr_tree *t, int64_t depth, int32_t *out) {
         t->num_chance++;
     } else {
         node.count = game->legal(game, state, t->actions);
-        code = cfr_find_info(t, state, node.player, node.count, before[node.player], &node.info);
+        const int code = cfr_find_info(t, state, node.player, node.count, before[node.player], &node.info);
         if (code != CFR_OK) return code;
     }
     if (!cfr_grow((void **)&t->edges, &t->room_edges, t->num_edges + node.count, sizeof *t->edges)) return CFR_NO_MEMORY;
@@ -166,17 +168,31 @@ static int cfr_visit(cfr_tree *t, int64_t depth, int32_t *out) {
         t->edges[node.edge + i] = (cfr_edge){0, t->actions[i], node.player == PLAYOUT_CHANCE ? t->probs[i] : 0};
     t->num_edges += node.count;
     t->nodes[id] = node;
-    for (int32_t i = 0; i < node.count; i++) {
-        int32_t child = 0;
-        memcpy(state + game->state_size, state, (size_t)game->state_size);
-        memcpy(before + players, before, (size_t)players * sizeof *before);
-        if (node.player >= 0) before[players + node.player] = t->infos[node.info].slot + i;
-        game->apply(game, state + game->state_size, t->edges[node.edge + i].action);
-        code = cfr_visit(t, depth + 1, &child);
-        if (code != CFR_OK) return code;
-        t->edges[node.edge + i].child = child;
-    }
     return CFR_OK;
+}
+
+/* Adds all histories, the first state lying at depth 0 of the scratch. A loop: games may be as deep as they have plies. */
+static int cfr_visit_all(cfr_tree *t) {
+    const playout_game *game = t->game;
+    const size_t size = (size_t)game->state_size, players = (size_t)game->num_players;
+    int code = cfr_visit(t, 0);
+    for (int64_t depth = 0; depth >= 0 && code == CFR_OK;) {
+        const cfr_node node = t->nodes[t->path[2 * depth]];
+        const int32_t i = t->path[2 * depth + 1]++;
+        uint8_t *state = t->states + (size_t)depth * size;
+        int32_t *before = t->before + (size_t)depth * players;
+        if (i == node.count) {
+            depth--;
+            continue;
+        }
+        memcpy(state + size, state, size);
+        memcpy(before + players, before, players * sizeof *before);
+        if (node.player >= 0) before[players + (size_t)node.player] = t->infos[node.info].slot + i;
+        game->apply(game, state + size, t->edges[node.edge + i].action);
+        t->edges[node.edge + i].child = (int32_t)t->num_nodes;
+        code = cfr_visit(t, ++depth);
+    }
+    return code;
 }
 
 /* Lists the histories of each information set. */
@@ -198,18 +214,18 @@ static int cfr_list_members(cfr_tree *t) {
 static int cfr_build(cfr_tree *t, const playout_game *game, int64_t limit) {
     const int64_t deepest = game->max_plies < limit ? game->max_plies : limit; /* each level is a history */
     const size_t depths = (size_t)deepest + 2;
-    int32_t root;
     memset(t, 0, sizeof *t);
     t->game = game;
     t->limit = limit;
     t->states = (uint8_t *)calloc(depths, (size_t)game->state_size);
     t->before = (int32_t *)malloc(depths * (size_t)game->num_players * sizeof(int32_t));
+    t->path = (int32_t *)malloc(depths * 2 * sizeof(int32_t));
     t->actions = (int32_t *)malloc(PLAYOUT_MAX_LEGAL * sizeof(int32_t));
     t->probs = (double *)malloc(PLAYOUT_MAX_LEGAL * sizeof(double));
-    if (t->states == NULL || t->before == NULL || t->actions == NULL || t->probs == NULL) return CFR_NO_MEMORY;
+    if (t->states == NULL || t->before == NULL || t->path == NULL || t->actions == NULL || t->probs == NULL) return CFR_NO_MEMORY;
     for (int32_t p = 0; p < game->num_players; p++) t->before[p] = -1;
     game->init(game, t->states);
-    const int code = cfr_visit(t, 0, &root);
+    const int code = cfr_visit_all(t);
     return code == CFR_OK ? cfr_list_members(t) : code;
 }
 

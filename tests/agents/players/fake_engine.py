@@ -5,8 +5,9 @@
 It plays the leftmost column that is not full. BEHAVIOUR says what happens at its second move of a
 game: hang, die, nonsense, illegal, resign, flood, long, or nothing at all (good). "deaf" and "mute"
 fail at once; "kata" knows KataGo's clocks, "kata-old" only claims to; "hex" has its own word for a
-swap; "wordy" answers in long lines without an end; "stubborn" ignores signals and its end of input.
-FILE gets the lines that it reads.
+swap; "cleanup" plays Go: it passes, and resigns when it is to clean up; "wordy" answers in long
+lines without an end; "stubborn" ignores signals and its end of input. FILE gets the lines that it
+reads.
 """
 
 import os
@@ -54,6 +55,8 @@ def misbehave():
 
 def gtp(words):
     global own
+    if BEHAVIOUR == "cleanup" and "genmove" in words[0]:
+        return "= pass" if words[0] == "genmove" else "= resign"
     if words[0] == "genmove":
         own += 1
         found = misbehave() or move()
@@ -68,15 +71,16 @@ def gtp(words):
         played.clear()
         own = 0
     elif words[0] == "undo":
-        if not played:
+        if not played and BEHAVIOUR != "cleanup":
             return "? cannot undo"
         played.pop()
     elif words[0] == "list_commands":
         more = {"kata": "\nkata-time_settings", "kata-old": "\nkata-time_settings"}
+        more["cleanup"] = "\nkgs-genmove_cleanup"
         return "= play\nundo\ngenmove\nclear_board" + more.get(BEHAVIOUR, "")
     elif words[0] == "kata-time_settings" and BEHAVIOUR == "kata-old":
         return "? not this one"
-    elif words[0] == "komi":
+    elif words[0] == "komi" and BEHAVIOUR != "cleanup":
         return "? unknown command"
     return "="
 

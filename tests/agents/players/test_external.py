@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from playout.agents.players.external.player import ExternalPlayer
 from playout.agents.players.external.spec import EngineOptions, read_spec
 from playout.agents.players.external.uci import UciClient
 from playout.agents.players.load import make_player
-from playout.agents.players.player import LinePlayer, choose
+from playout.agents.players.player import Forfeit, LinePlayer, choose
 from playout.agents.rating.arena import play_match
 from playout.cli import main
 from playout.envs.core.game import StateBatch
@@ -133,6 +135,54 @@ def test_a_match_may_stop_at_the_first_breakdown(four, start):
         play_match(player, make_player("random", four), four, 2, openings=0)
 
 
+def test_at_the_first_breakdown_no_further_move_is_asked_for(four, start, tmp_path):
+    player = start(fake("gtp", "illegal", log := tmp_path / "log"), on_failure="stop", processes=1)
+    line = [3, 3]
+    states = StateBatch.from_states([four.from_moves(line)] * 5)
+    with pytest.raises(EngineError, match="no legal move"):
+        player.act_after(states, [line] * 5)  # "illegal" breaks down at the second
+    assert log.read_text().count("genmove") == 2
+
+
+def test_whoever_stops_a_match_waits_for_no_copy(four, start, monkeypatch):
+    player = start(fake("gtp", "good"), processes=2)
+    asked, begun = [], threading.Barrier(2)
+
+    def hang(self, state, line):
+        asked.append(1)
+        if threading.current_thread() is not threading.main_thread():
+            begun.wait(10)
+        list(self._process.ask("name", 60.0))  # all that it says, and then for a minute more
+        raise AssertionError("it should have been ended")
+
+    def interrupted(self, function, rows):
+        [self.submit(function, row) for row in rows]
+        while begun.n_waiting or len(asked) < 2:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GtpClient, "genmove", hang)
+    monkeypatch.setattr(ThreadPoolExecutor, "map", interrupted)
+    states, clock = four.batch(8), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        player.act_after(states, [[]] * 8)
+    assert time.monotonic() - clock < 10 and len(asked) == 2  # no further row was begun
+    monkeypatch.undo()
+    actions, lost = player.act_after(four.batch(2), [[]] * 2)  # asked again, it plays
+    assert not lost and (actions == 0).all()
+
+
+def test_a_resignation_instead_of_a_cleanup_is_no_breakdown():
+    game = playout.game("go(size=5)")
+    player = ExternalPlayer(fake("gtp", "cleanup").strip(), game, EngineOptions(processes=1))
+    try:
+        line = [12]
+        _, lost = player.act_after(StateBatch.from_states([game.from_moves(["C3"])]), [line])
+        assert lost[0] == Forfeit("resigned", failed=False)
+    finally:
+        player.close()
+
+
 def test_lines_may_change_from_call_to_call(four, start, tmp_path):
     log = tmp_path / "log"
     player = start(fake("gtp", "good", log), processes=1)
@@ -222,6 +272,13 @@ def test_what_cannot_be_started_is_said_in_one_line(spec, message, capsys):
     assert len(said) == 1 and message in said[0]
 
 
+def test_seconds_limit_a_move_beside_nodes():
+    spec = read_spec("uci:cat?nodes=1000&seconds=2")
+    assert spec.limits == {"nodes": 1000, "movetime": 2000}
+    with pytest.raises(ConfigError, match="not to be given up"):
+        read_spec("uci:cat?nodes=1000&seconds=60")
+
+
 def test_text_of_a_spec_is_read_as_documented():
     spec = read_spec("uci:a b?c?d --x=1?Skill Level=3&Name=a%26b&movetime=50&seconds=2&processes=3")
     assert (spec.command, spec.settings) == ("a b?c?d --x=1", {"Skill Level": "3", "Name": "a&b"})
@@ -269,6 +326,18 @@ def test_the_command_reports_breakdowns_and_stores_how_games_ended(tmp_path, cap
     assert lost and all("no legal move" in one["info"]["reason"] for one in lost)
     assert main([*words, "--on-failure", "stop", "--quiet"]) == 2
     assert "no legal move" in capsys.readouterr().err
+
+
+def test_a_breakdown_that_ends_the_match_leaves_the_games_that_were_over(tmp_path, capsys):
+    results = tmp_path / "match.json"
+    spec = fake("gtp", "illegal").strip() + "?processes=1"
+    words = ["match", "random", "greedy", spec, "--games", "4", "--game", "connect_four"]
+    more = ["--openings", "0", "--on-failure", "stop", "--quiet", "--json", str(results)]
+    assert main([*words, *more]) == 2
+    said = capsys.readouterr()
+    assert "greedy" in said.out and "no legal move" in said.err.splitlines()[-1]
+    players = {one["player"]: one for one in json.loads(results.read_text())["players"]}
+    assert players["greedy"]["games"] >= 4
 
 
 def test_our_own_engine_is_an_opponent_like_any_other(four):

@@ -101,7 +101,7 @@ def test_a_match_deals_each_pair_of_games_the_same_cards(leduc):
 def test_a_person_is_shown_the_own_cards_alone(leduc):
     shown = []
     person = HumanPlayer(ask=lambda _: "c", show=shown.append, name="you")
-    played = play_one(leduc, (RandomPlayer(seed=2), person), show=shown.append, seed=5)
+    played = play_one(leduc, (RandomPlayer(seed=2), person), show=shown.append, seed=5).actions
     hidden, own = (leduc.initial_state().action_text(action) for action in played[:2])
     end = next(i for i, text in enumerate(shown) if "win" in text or "draw" in text)
     before = "\n".join(shown[: end - 1])

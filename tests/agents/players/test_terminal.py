@@ -7,6 +7,7 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.players.human import HumanPlayer
+from playout.agents.players.player import Forfeit
 from playout.agents.players.search import uct_player
 from playout.agents.players.terminal import painted, play_games, play_one
 from playout.agents.runs.kinds import PlayOptions
@@ -81,7 +82,7 @@ def test_undo_goes_back_to_the_persons_own_move():
     game = playout.game("tic_tac_toe")
     # 9 is taken back; then 8 1 7 2 with 7 (and its answer) taken back, and 9 in its place.
     played = play_one(game, (person, Script()), show=shown.append)
-    assert played == [7, 0, 8, 1, 6] and shown.count("There is nothing to take back.") == 1
+    assert played.actions == [7, 0, 8, 1, 6] and shown.count("There is nothing to take back.") == 1
     words = iter(["undo", "5", "quit"])
     person = HumanPlayer(ask=lambda text: next(words), show=shown.append)
     assert play_one(game, (Script(), person), show=shown.append) is None
@@ -163,3 +164,28 @@ def test_the_commands_play_and_eval_reach_a_run(monkeypatch, capsys, untrained_r
     assert json.loads(out.read_text())["matches"][0]["games"] == 2
     assert main(["eval", str(untrained_run), "--opponents", "nobody"]) == 2
     assert "no player" in capsys.readouterr().err
+
+
+class Resigner(Script):
+    """Gives up its second move, as other programs do."""
+
+    name = "resigner"
+
+    def act_after(self, states, lines):
+        if len(lines[0]) < 2:
+            return self.act(states), {}
+        return np.full(1, -1, np.int32), {0: Forfeit("resigned", failed=False)}
+
+    def close(self):
+        pass
+
+
+def test_a_game_that_a_program_resigns_is_kept_as_lost_and_the_next_one_begins(capsys, tmp_path):
+    game, out = playout.game("tic_tac_toe"), tmp_path / "games.jsonl"
+    options = PlayOptions(episodes=2, opponent="random", out=out)
+    play_games(Resigner(), options, game)
+    text = capsys.readouterr().out
+    assert text.count("resigner resigns.\nrandom wins.\n") == 2
+    for record, lost in zip(load(out), (0, 1), strict=True):
+        assert record.result is None and record.info["lost_by"] == "resigner"
+        assert record.info["returns"][lost] == -1 and record.info["reason"] == "resigned"

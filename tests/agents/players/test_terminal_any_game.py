@@ -103,7 +103,7 @@ def test_dice_fall_and_are_shown_and_kept_and_moves_before_them_can_be_taken_bac
     person = HumanPlayer(ask=lambda text: next(words), show=shown.append)
     game = race(dice=True)
     seats = (person, RandomPlayer(seed=1))
-    played = play_one(game, seats, show=shown.append, seed=3)
+    played = play_one(game, seats, show=shown.append, seed=3).actions
     dice = [line for line in shown if line.startswith("Chance brings")]
     # The one move that was taken back and the answer to it had their dice as well.
     assert len(dice) == len(played) // 2 + 2 and "There is nothing to take back." in shown

@@ -191,6 +191,7 @@ def test_pairs_count_points_of_the_first_player():
         PlayedGame(("b", "a"), (), 1, (1, -1)),
     ]
     assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]
+    assert MatchResult("a", "b", games[:3]).pairs() == []  # it was stopped between two games
 
 
 def test_three_players_sit_everywhere_and_every_two_of_them_are_compared():

@@ -1,5 +1,7 @@
 """What eval says of a player: shares on solved positions, points and ratings with intervals."""
 
+import shutil
+
 import playout
 import pytest
 from playout.agents.players.load import make_player
@@ -7,6 +9,7 @@ from playout.agents.players.search import SearchPlayer
 from playout.agents.rating import evaluation
 from playout.agents.rating.evaluation import PROBED, evaluate_player, judge_positions, score_of
 from playout.agents.rating.games import MatchResult, PlayedGame
+from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.kinds import EvalOptions
 from playout.errors import ConfigError
 from playout.mcts.evaluators import RolloutEvaluator
@@ -40,6 +43,34 @@ def test_eval_reports_shares_games_and_ratings(capsys):
         evaluate_player(player, EvalOptions(episodes=0))
 
 
+@pytest.mark.slow
+def test_two_runs_of_one_name_are_two_opponents(untrained_run, tmp_path, monkeypatch):
+    specs = []
+    for room in ("a", "b"):
+        shutil.copytree(untrained_run, tmp_path / room / "demo")
+        specs.append(f"{tmp_path / room / 'demo'}:0")
+    player = SearchPlayer(
+        playout.game("connect_four"), SearchConfig(num_simulations=2), RolloutEvaluator(), name="me"
+    )
+    monkeypatch.setattr(evaluation, "judge_positions", lambda player: [])
+    report = evaluate_player(player, EvalOptions(episodes=2, opponents=tuple(specs)))
+    assert [one["opponent"] for one in report["matches"]] == specs
+    player.name = "random"  # a run may be called so
+    report = evaluate_player(player, EvalOptions(episodes=2, opponents=("random",)))
+    assert {one["player"] for one in report["ratings"]} == {"random", "./random"}
+
+
+def test_an_opponent_that_is_listed_twice_is_refused_at_once(monkeypatch):
+    def judged(player):
+        raise AssertionError("it was judged first")
+
+    game = playout.game("tic_tac_toe")
+    player = SearchPlayer(game, SearchConfig(num_simulations=2), RolloutEvaluator(), name="me")
+    monkeypatch.setattr(evaluation, "judge_positions", judged)
+    with pytest.raises(ConfigError, match="'uct:2' is listed twice"):
+        evaluate_player(player, EvalOptions(episodes=2, opponents=("uct:2", "random", "uct:2")))
+
+
 def test_opponents_compute_where_and_how_the_options_say(monkeypatch):
     made = []
 
@@ -63,6 +94,19 @@ def test_games_of_one_and_of_three_players_are_evaluated_by_quick_opponents(rule
     report = evaluate_player(player, EvalOptions(episodes=3))
     assert [one["opponent"] for one in report["matches"]] == ["random", "uct:20", "uct:100"]
     assert {one["player"] for one in report["ratings"]} == {"me", "random", "uct:20", "uct:100"}
+    # Two of three players meet once at a table.
+    for one in report["matches"]:
+        assert one["games"] == one["wins"] + one["draws"] + one["losses"]
+
+
+def test_meetings_at_one_table_are_not_as_many_games():
+    games = [
+        PlayedGame(("me", "it", "me"), (), n, (1.0, 0.0, -1.0) if n % 2 else (-1.0, 0.0, 1.0))
+        for n in range(30)
+    ]
+    found = score_of(MatchResult("me", "it", games), "me")
+    assert (found["games"], found["wins"], found["losses"]) == (30, 30, 30)
+    assert found["score_interval"] == pytest.approx(share_interval(20, 40))
 
 
 def test_games_too_large_to_solve_have_no_positions():

@@ -7,8 +7,12 @@ import subprocess
 import sys
 import time
 
+import playout
 import pytest
+from playout.agents.alphazero.player import AlphaZeroPlayer
+from playout.agents.players.simple import RandomPlayer
 from playout.agents.rating.intervals import format_share, share_interval
+from playout.agents.runs.signals import Interrupted
 from playout.cli import main
 from playout.envs.records.json_lines import load
 
@@ -134,6 +138,12 @@ def test_games_of_one_and_of_three_players_are_matched(capsys, tmp_path, rules):
     assert pairing["pairs"] == []
     # Two who share three seats meet twice a game, which makes no two games alike.
     assert pairing["games"] == {"Thirds": 12, "Climb": 6}[rules]
+    weight = {"Thirds": 2 / 3, "Climb": 1}[rules]  # two meetings at one table are no two games
+    for one in report["players"]:
+        points, met = one["wins"] + one["draws"] / 2, one["wins"] + one["draws"] + one["losses"]
+        assert one["games"] == pairing["games"] and met == {"Thirds": 24, "Climb": 6}[rules]
+        interval = share_interval(weight * points, weight * met)
+        assert one["score_interval"] == pytest.approx(interval, abs=1e-5)
     assert ("differ: use longer" in text) == (pairing["distinct_games"] < pairing["games"])
 
 
@@ -155,6 +165,40 @@ def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game)
         low, high = one["mean_return_interval"]
         assert low <= one["mean_return"] <= high
     assert "mean result" not in run(capsys, "random", "greedy", "--games", 2)[1]
+
+
+class Stopping(RandomPlayer):
+    """Ends the match as a signal would as soon as it is asked."""
+
+    name = "stopping"
+
+    def act(self, states):
+        raise Interrupted(signal.SIGINT)
+
+
+def test_a_match_that_is_stopped_is_rated_without_an_anchor_that_has_not_played(capsys):
+    last = Stopping()
+    found = playout.match(
+        ["random", "greedy", last], games=4, anchor="stopping", anchor_elo=1000, openings=2
+    )
+    assert found.stopped == signal.SIGINT and found.report["anchor"] == "random"
+    assert {one.name: one.games for one in found.ratings.players} == {"random": 4, "greedy": 4}
+    assert found.ratings["random"].elo == 0
+    assert "stopping has not played yet, so random is set to 0 Elo" in capsys.readouterr().err
+    with pytest.raises(Interrupted):  # nothing was over
+        playout.match([last, "greedy"], games=2, openings=2)
+
+
+def test_simulations_are_those_of_a_run_with_settings_too(untrained_run, monkeypatch):
+    asked, change = [], AlphaZeroPlayer.with_simulations
+
+    def with_simulations(self, simulations):
+        asked.append(simulations)
+        return change(self, simulations)
+
+    monkeypatch.setattr(AlphaZeroPlayer, "with_simulations", with_simulations)
+    playout.match(["random", f"{untrained_run}?symmetry=none"], games=2, simulations=3)
+    assert asked == [3]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import playout
 import pytest
 from gymnasium.error import ResetNeeded
 from playout.envs.control.tasks import ControlBatch, make_task
+from playout.envs.farama.control_env import ControlEnv
 from playout.envs.farama.control_vector import ControlVectorEnv
 from same import assert_same
 
@@ -80,6 +81,7 @@ def test_stepping_out_of_order_is_refused():
         ({"num_envs": 0}, ValueError, "num_envs"),
         ({"num_envs": 2.0}, TypeError, "num_envs"),
         ({"max_episode_steps": 0}, ValueError, "max_episode_steps"),
+        ({"max_episode_steps": 2.7}, TypeError, "max_episode_steps must be a whole number"),
         ({"render_mode": "human"}, ValueError, "render_mode"),
         ({"autoreset_mode": "never"}, ValueError, "autoreset_mode"),
         ({"dtype": np.int32}, ValueError, "dtype"),
@@ -100,10 +102,11 @@ def test_bad_arguments_are_named(arguments, error, message):
         ({"seed": -1}, ValueError, "seed"),
         ({"seed": 1.5}, TypeError, "seed"),
         ({"seed": [1]}, ValueError, "2, got 1"),
+        ({"seed": [1, 2.0]}, TypeError, "seeds must be whole numbers"),
         ({"options": {"low": "x"}}, ValueError, "low must be a number"),
         ({"options": {"low": np.nan}}, ValueError, "low must be finite"),
         ({"options": {"low": 1, "high": 0}}, ValueError, "lower reset bound"),
-        ({"options": {"x_init": 1}}, ValueError, "unknown reset option 'x_init'"),
+        ({"options": {"x_init": 1}}, ValueError, "'x_init'; .* has low, high, reset_mask$"),
         ({"options": {"reset_mask": [True, False]}}, TypeError, "numpy array"),
         ({"options": {"reset_mask": np.ones(2)}}, TypeError, "dtype bool"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, ValueError, "shape"),
@@ -117,6 +120,15 @@ def test_bad_resets_are_refused_before_anything_changes(arguments, error, messag
     with pytest.raises(error, match=message):
         envs.reset(**arguments)
     assert_same(envs.get_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("task", "known"),
+    [("cartpole", "low, high"), ("pendulum", "x_init, y_init"), ("signal_maze", "none")],
+)
+def test_a_single_environment_names_the_options_that_it_has(task, known):
+    with pytest.raises(ValueError, match=f"'reset_mask'; playout/.* has {known}$"):
+        ControlEnv(task).reset(options={"reset_mask": np.ones(1, bool)})
 
 
 def test_bad_states_are_refused():

@@ -1,10 +1,13 @@
 """Control tasks as vector environments: autoreset, streams, saved states, pictures."""
 
+import copy
 import tracemalloc
+from multiprocessing.reduction import ForkingPickler
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from playout.envs.catalogue import TASKS
@@ -270,3 +273,26 @@ def test_stepping_without_copies_allocates_nothing(name):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert min(peaks) < 2048  # a tuple and a dict of infos, but no array of 4096
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_environments_can_be_copied_and_go_on_alike(name):
+    rng = np.random.default_rng(0)
+    envs = ControlVectorEnv(name, 3, max_episode_steps=4)
+    copy.deepcopy(envs).reset(seed=0)
+    envs.reset(seed=1, options={"low": 0.0, "high": 0.0} if name == "cartpole" else None)
+    envs.step(draw(envs, rng))
+    twins = [copy.deepcopy(envs), ForkingPickler.loads(ForkingPickler.dumps(envs))]
+    for _ in range(8):
+        actions = draw(envs, rng)
+        told = envs.step(actions)
+        for twin in twins:
+            assert_same(twin.step(actions), told)
+    env = gym.make(TASKS[name].gymnasium_id).unwrapped
+    env.reset(seed=1)
+    twin = copy.deepcopy(env)
+    action = draw(ControlVectorEnv(name, 1), rng)[0]
+    assert_same(env.step(action), twin.step(action))
+    assert_same(env.reset(), twin.reset())
+    with pytest.raises(ResetNeeded):
+        copy.deepcopy(gym.make(TASKS[name].gymnasium_id).unwrapped).step(action)

@@ -1,10 +1,12 @@
 """Single states, moves as text, and games by name."""
 
 import copy
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import playout
 import pytest
+from playout.envs import StateBatch
 from playout.envs.core.registry import game, games, register_game, unregister_game
 from playout.envs.game_text import read
 from playout.errors import ConfigError, GameError, IllegalActionError
@@ -218,3 +220,79 @@ def test_words_that_are_no_moves_stay_whole():
         assert othello.split_moves(word) == [word]
         with pytest.raises(IllegalActionError, match=r"move 1 \('"):
             othello.from_moves(word)
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda s: s.observe(5), GameError, "player 5 is not 0 to 1"),
+        (lambda s: s.observe(2**40), GameError, "player 1099511627776 is not 0 to 1"),
+        (lambda s: s.observe(0.0), TypeError, "player must be an integer, got float"),
+        (lambda s: s.view(-1), GameError, "player -1 is not 0 to 1"),
+        (lambda s: s.info_key(2**40), GameError, "player 1099511627776 is not"),
+        (lambda s: s.targets(2**40), GameError, "player 1099511627776 is not"),
+        (lambda s: s.resample(-1), ValueError, "a seed must be an integer from 0"),
+        (lambda s: s.resample(0, stream=-1), ValueError, "a stream must be an integer from 0"),
+        (lambda s: s.resample(0, 2**40), GameError, "player 1099511627776 is not"),
+        (lambda s: s.symmetry(9), GameError, "symmetry 9 is not 0 to 7"),
+        (lambda s: s.symmetry_key(2**40), GameError, "symmetry 1099511627776 is not"),
+        (lambda s: s.game.symmetry_action(0, 2**40), GameError, "action 1099511627776 is not"),
+        (lambda s: s.action_text(2**40), GameError, "action 1099511627776 is not 0 to 8"),
+        (lambda s: s.action_text("a1"), TypeError, "action must be an integer, got str"),
+        (lambda s: s.read_action(None), TypeError, "an action must be text, got NoneType"),
+    ],
+)
+def test_numbers_that_no_state_has_are_refused(ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(playout.game("tic_tac_toe").initial_state())
+
+
+def test_numpys_integers_are_numbers_like_others():
+    five = playout.game("hex", size=np.int64(5))
+    assert five == playout.game("hex", size=5) and str(five).startswith("hex(size=5")
+    state = five.initial_state()
+    assert state.action_text(np.int64(3)) == state.action_text(3)
+    assert state.symmetry(np.int8(1)) == state.symmetry(1)
+    for size in (5.0, True, np.bool_(True), np.float64(5)):
+        with pytest.raises(ConfigError, match="size must be an integer"):
+            playout.game("hex", size=size)
+
+
+@pytest.mark.parametrize("key", ["self", "name"])
+def test_parameters_may_be_called_as_our_own_arguments_are(key):
+    with pytest.raises(ConfigError, match=f"go has no parameter '{key}': it takes size"):
+        game(f"go({key}=1)")
+
+
+def passed_on(thing):
+    """What another process gets."""
+    return ForkingPickler.loads(ForkingPickler.dumps(thing))
+
+
+@pytest.mark.parametrize("name", ["tic_tac_toe", "go(size=7)", "connect_four(width=5)"])
+def test_games_and_states_come_to_other_processes(name):
+    found = playout.game(name)
+    state = found.initial_state().apply(2).apply(3)
+    states = StateBatch.from_states([state, found.initial_state()])
+    assert passed_on(found) == found and str(passed_on(found)) == str(found)
+    again = passed_on(state)
+    assert again == state and again.ply == 2 and again.game == found
+    assert passed_on(found.from_text(state.text)).ply is None
+    batch = passed_on(states)
+    assert batch.game == found and np.array_equal(batch.data, states.data)
+    batch.apply([4, 2])  # it is writable
+
+
+def test_what_is_no_state_is_refused_when_it_comes_from_another_process():
+    chess = playout.game("chess")
+    broken = chess.from_bytes(b"\xff" * chess.state_size, check=False)
+    with pytest.raises(GameError, match="not a state"):
+        passed_on(broken)
+    states = chess.batch(2)
+    states.data[1] = 255
+    with pytest.raises(GameError, match=r"row 1: .* not a state"):
+        passed_on(states)
+    state = chess.initial_state()
+    state.ply = -1
+    with pytest.raises(GameError, match="-1 is not the number of moves"):
+        passed_on(state)

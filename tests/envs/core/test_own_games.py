@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from types import SimpleNamespace
 
 import numpy as np
@@ -261,3 +262,27 @@ def test_a_script_that_trains_when_it_is_imported_is_stopped(own, tmp_path):
     with pytest.raises(ConfigError, match=r'training was begun.*if __name__ == "__main__"'):
         import_module("own_script")
     refuse_while_importing("training")
+
+
+def test_games_of_your_own_come_to_other_processes_by_their_text(own):
+    trust_modules(own)
+    made = game("own_take:Take(stones=12, most=2)")
+    state = made.from_moves([1, 0])
+    again = ForkingPickler.loads(ForkingPickler.dumps(state))
+    assert again == state and again.game == made and again.ply == 2
+    batch = ForkingPickler.loads(ForkingPickler.dumps(made.batch(3)))
+    assert batch.game == made and len(batch) == 3
+    forgets = game(import_module(own).Forgets(5))
+    with pytest.raises(GameError, match="take cannot be copied to another process, as no text"):
+        ForkingPickler.dumps(forgets.initial_state())
+
+
+def test_games_of_your_own_are_equal_where_what_they_keep_is(own):
+    trust_modules(own)
+    module = import_module(own)
+    one, two = module.Forgets(5), module.Forgets(5)
+    assert game(one) == game(one) == game(two)
+    one.table, two.table = np.arange(2), np.arange(2)  # nobody can say that they are the same
+    assert game(one) == game(one) != game(two)
+    assert game("own_take:Forgets(stones=5)") == game("own_take:Forgets(stones=5)")
+    assert game(module.Take(6)) == game(module.Take(6)) == game("own_take:Take(stones=6)")

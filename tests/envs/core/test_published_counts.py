@@ -6,6 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import playout
 import pytest
 from playout.errors import GameError
@@ -64,6 +65,11 @@ def test_counts_start_from_any_state():
 def test_a_bad_depth_is_refused(depth):
     with pytest.raises(ValueError, match="depth"):
         perft("tic_tac_toe", depth)
+
+
+def test_numpy_s_integers_are_depths():
+    assert perft("tic_tac_toe", np.int64(2)) == 72
+    assert count_positions("tic_tac_toe", np.uint8(1)) == [1, 9]
 
 
 class Countdown:

@@ -9,6 +9,7 @@ import numpy as np
 import playout
 import pytest
 from playout.envs import Game, StateBatch, from_python
+from playout.envs.core.game import NativeGame
 from playout.errors import GameError, IllegalActionError
 from playout.testing import check_game, count_games, perft
 
@@ -296,3 +297,25 @@ def test_the_adaptor_is_freed_with_its_game():
 def test_the_example_runs(capsys):
     example.main()
     assert capsys.readouterr().out.count("searched:") == 3
+
+
+class Decides(Race):
+    """A race that somebody wins whoever says six."""
+
+    def __init__(self, first):
+        self._first = first
+
+    def returns(self, state):
+        return [1, -1] if self._first else [-1, 1]
+
+
+def test_games_whose_rules_nothing_stored_tells_apart_are_not_equal():
+    true, false = Decides(True), Decides(False)
+    one, other = playout.game(true), playout.game(false)
+    assert one != other and one == playout.game(true) and one == playout.game(one)
+    assert NativeGame(one.capsule) == one != NativeGame(other.capsule)
+    with pytest.raises(ValueError, match="different games"):
+        StateBatch.from_states([one.initial_state(), other.initial_state()])
+    assert playout.game(Nim((2, 3))) == playout.game(Nim((2, 3))) != playout.game(Nim((2, 4)))
+    assert from_python(Nim((2, 3))) != from_python(Nim((2, 4)))
+    assert playout.game("tic_tac_toe") != one

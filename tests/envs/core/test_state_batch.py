@@ -244,3 +244,38 @@ def test_a_row_plays_the_same_in_any_batch(seed, cut, plies):
         right.playouts(seed, streams=streams[cut:]),
     ]
     assert np.array_equal(np.concatenate(parts), whole.playouts(seed, streams=streams))
+
+
+def test_the_array_and_the_game_of_a_batch_cannot_be_replaced():
+    states = playout.game("chess").batch(3)
+    for name, other in (("data", np.zeros((3, 8), np.uint8)), ("game", playout.game("go"))):
+        with pytest.raises(AttributeError):
+            setattr(states, name, other)
+    states.data.shape = (3 * states.game.state_size // 8, 8)  # NumPy lets anybody do that
+    with pytest.raises(ValueError, match=r"a state has .* bytes, the rows have 8"):
+        states.legal_mask()
+
+
+@pytest.mark.parametrize("name", ["go(size=5)", "hex(size=4)"])
+def test_states_of_another_game_and_players_that_do_not_fit_are_refused(name):
+    game, other = playout.game(name), playout.game("tic_tac_toe").batch(4)
+    if game.has_score:
+        with pytest.raises(ValueError, match="the states are of tic_tac_toe, not of go"):
+            game.final_scores(other)
+        with pytest.raises(ValueError, match="the states are of tic_tac_toe, not of go"):
+            game.final_targets(other, np.zeros(4, np.int32))
+        states = game.batch(4)
+        states.random_plies(game.max_plies, 1)
+        planes = game.final_targets(states, [0, 1, 0, 1])
+        assert np.array_equal(planes[1], states[1].targets(1))
+        for players, error in (
+            ([0, 1], ValueError),
+            ([0, 1, 0, 2], ValueError),
+            ([0, 1, 0, -1], ValueError),
+            ([0.0] * 4, TypeError),
+        ):
+            with pytest.raises(error, match="player must"):
+                game.final_targets(states, players)
+    else:
+        with pytest.raises(ValueError, match="the states are of tic_tac_toe, not of hex"):
+            game.plies_left(other)

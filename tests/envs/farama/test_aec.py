@@ -1,11 +1,13 @@
 """Games through PettingZoo's turn-based API, and the hunt through its parallel one."""
 
+import copy
 import warnings
 
 import numpy as np
 import pettingzoo
 import playout
 import pytest
+from gymnasium.error import ResetNeeded
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 from playout.envs.farama.game_aec import env, raw_env
 from playout.envs.farama.pursuit import Pursuit
@@ -175,3 +177,15 @@ def test_bad_hunts_are_refused(actions):
         Pursuit(view=9)
     with pytest.raises(ValueError, match="hunt needs"):
         Pursuit(1)
+
+
+def test_nothing_is_rendered_or_played_before_the_first_reset():
+    made = raw_env("tic_tac_toe", render_mode="ansi")
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before render"):
+        made.render()
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before step"):
+        made.step(0)
+    made.reset(seed=0)
+    twin = copy.deepcopy(made)
+    made.step(0)
+    assert made.render() != twin.render() and twin.position.ply == 0

@@ -1,5 +1,7 @@
 """Board games as Gymnasium environments: rules of the table, autoreset, opponents."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import playout
@@ -218,11 +220,16 @@ def test_with_an_opponent_all_is_seen_from_the_callers_seat():
     assert won > 50 and lost > 50
 
 
-def test_the_player_can_be_chosen_also_by_the_argument_s_former_name():
-    for name, player in (("player", 0), ("player", 1), ("seat", 0), ("seat", 1)):
-        envs = GameVectorEnv("connect_four", 50, opponent="random", **{name: player})
+def test_the_player_can_be_chosen():
+    for player in (0, 1, np.int64(1)):
+        envs = GameVectorEnv("connect_four", 50, opponent="random", player=player)
         obs, infos = envs.reset(seed=0)
         assert np.all(infos["to_play"] == player) and obs.sum() == 50 * player
+    for wrong in (0.7, "1", 2, True):
+        with pytest.raises(ConfigError, match="player must be 0 to 1"):
+            GameVectorEnv("connect_four", 1, opponent="random", player=wrong)
+    with pytest.raises(ConfigError, match="no parameter 'seat'"):
+        GameVectorEnv("connect_four", 1, opponent="random", seat=1)
 
 
 def test_a_player_is_asked_for_exactly_the_rows_that_wait():
@@ -230,6 +237,10 @@ def test_a_player_is_asked_for_exactly_the_rows_that_wait():
     envs = GameVectorEnv("connect_four", 3, opponent=player, player=1)
     obs, _ = envs.reset(seed=11)
     assert player.seeds == [11]
+    GameVectorEnv("connect_four", 3, opponent=player, player=1).reset(seed=[None, 12, 13])
+    assert player.seeds == [11, 12]
+    with pytest.raises(TypeError, match=r"opponent must have reset\(seed\), SimpleNamespace"):
+        GameVectorEnv("connect_four", opponent=SimpleNamespace(act=player.act))
     assert np.array_equal(obs[:, 1, 5], np.tile([1, 0, 0, 0, 0, 0, 0], (3, 1)))
     obs, *_ = envs.step(np.array([3, 4, 5]))
     assert np.array_equal(obs[:, 1, 4:, 0], np.ones((3, 2)))

@@ -7,11 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playout.cli import main
+from playout.envs import game_text
+from playout.envs.records import files
 from playout.envs.records import json_lines as records
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import DataError, IllegalActionError, PlayoutError
@@ -276,3 +279,53 @@ def test_a_record_runs_nothing_that_is_not_the_persons_own(name, tmp_path, monke
         records.load("evil.jsonl")
     time.sleep(0.05)  # for a program that was started
     assert not Path("ran").exists() and capsys.readouterr().err.count("error: ") == 1
+
+
+def test_a_line_alone_is_a_record_or_a_data_error():
+    good = json.loads(random_record(1, "tic_tac_toe").to_json())
+    for field, value, what in (
+        ("start", "nonsense", "start is no position"),
+        ("params", {"size": 3}, "tic_tac_toe"),
+        ("game", "no_such_game", "no game is named"),
+        ("game", "a b(", "is not a game"),
+        ("info", {"x": "\ud800"}, r"\\ud800 is half a character"),
+        ("players", ["\udfff", "b"], r"\\udfff is half a character"),
+    ):
+        for ascii_only in (True, False):
+            line = json.dumps({**good, field: value}, ensure_ascii=ascii_only)
+            with pytest.raises(DataError, match=what) as caught:
+                GameRecord.from_json(line)
+            assert "\n" not in str(caught.value)
+    both = json.dumps({**good, "info": {"x": "\U0001d11e ä"}})
+    assert GameRecord.from_json(both).info == {"x": "\U0001d11e ä"}
+
+
+def test_what_json_cannot_hold_is_not_written(tmp_path):
+    for value in (float("nan"), np.float32("inf"), {1, 2}, "\ud800", np.zeros(2), {(1, 2): 3}):
+        record = random_record(1, "tic_tac_toe", info={"x": value})
+        with pytest.raises(DataError) as caught:
+            record.to_json()
+        assert "\n" not in str(caught.value)
+        with pytest.raises(DataError):
+            records.append(tmp_path / "games.jsonl", [record])
+    assert not (tmp_path / "games.jsonl").exists()
+    said = GameRecord.from_actions(
+        playout.game("go(size=5)"), [0], players=["a", "b"], comments=["\ud800"]
+    )
+    with pytest.raises(DataError, match=r"\\ud800 is half a character"):
+        files.append(tmp_path / "games.sgf", [said])
+    numbers = {"x": np.int64(3), "y": np.float32(0.5), "z": [np.bool_(True)]}
+    written = random_record(1, "tic_tac_toe", info=numbers).to_json()
+    assert GameRecord.from_json(written).info == {"x": 3, "y": 0.5, "z": [True]}
+
+
+def test_parameters_of_all_sizes_come_back_from_a_games_text():
+    rng = random.Random(9)
+    values = [0.1 * 0.1, 1e-4, 5e-324, 1.7976931348623157e308, 0.00012345678901234567]
+    values += [rng.uniform(-1, 1) * 10.0 ** rng.randint(-320, 300) for _ in range(5000)]
+    values += [rng.uniform(-1, 1) * 10.0 ** rng.randint(-6, 18) for _ in range(5000)]
+    for value in values:
+        params = {"x": value, "y": (value, repr(value))}
+        assert game_text.read(game_text.write("g", params)) == ("g", params)
+    komi = 0.1 * 0.1
+    assert playout.game(f"go(komi={komi})") == playout.game("go", komi=komi)

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import playout
 import pytest
 from damage import many
@@ -69,6 +70,44 @@ def test_records_come_back_as_they_were(tmp_path):
     assert found == written
     assert max(map(len, path.read_text().splitlines())) <= 255
     assert "7... hxg2 8. O-O-O *" in path.read_text()
+
+
+def test_what_is_said_before_the_first_move_is_kept(tmp_path):
+    text = """[White "A"]
+[Black "B"]
+
+{Played by [post], over
+two lines.} ; in 1923
+{1} 1. e4 {best} e5 1/2-1/2 {agreed; a
+long story}
+
+{a study}
+[White "C"]
+[Black "D"]
+
+1-0 ; not shown
+"""
+    first, second = pgn.parse(text)
+    assert first.info["C"] == "Played by [post], over two lines. in 1923 1"
+    assert first.comments == ("best", "agreed; a long story")
+    assert second.info == {"C": "a study not shown", "Result": "1-0"} and second.comments is None
+    pgn.append(tmp_path / "games.pgn", [first, second])
+    assert pgn.load(tmp_path / "games.pgn") == [first, second]
+    assert pgn.write(first).count("over two lines. in") == 1
+    long = random_record(3, most=2, info={"C": "% word " * 60 + "end"})
+    assert pgn.parse(pgn.write(long)) == [long]
+    with pytest.raises(DataError, match="tag C must be text"):
+        pgn.write(random_record(3, most=2, info={"C": 3}))
+
+
+def test_tags_that_files_cannot_hold_are_refused(tmp_path):
+    for info in ({"seed": float("nan")}, {"x": {1}}, {"x": "\ud800"}):
+        with pytest.raises(DataError, match=r"plain JSON|half a character"):
+            pgn.append(tmp_path / "games.pgn", [random_record(3, most=2, info=info)])
+    record = random_record(3, most=2, info={"seed": np.int64(3)})
+    assert pgn.parse(pgn.write(record))[0].info == {"seed": 3}
+    half = pgn.write(record).replace('[seed "3"]', '[seed "\\"\\\\ud800\\""]')
+    assert pgn.parse(pgn.write(pgn.parse(half)[0]))
 
 
 def test_any_other_suffix_is_json_lines(tmp_path):

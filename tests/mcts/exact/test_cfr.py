@@ -1,5 +1,8 @@
 """CFR+ and best responses, by published values and by OpenSpiel's tables."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import playout
 import pytest
@@ -173,6 +176,58 @@ def test_a_tree_takes_memory_for_the_histories_that_there_are():
     generous.max_plies, generous.state_bytes = 2**31 - 1, 4096
     tree = cfr.GameTree(from_python(generous))
     assert tree.expected_returns("uniform").sum() == 0
+
+
+class Counts(Pennies):
+    """Players in turn add one to a number; the second to get there wins."""
+
+    num_actions, max_plies, value_scale, state_bytes = 1, 8000, 1.0, 4
+
+    def initial_state(self):
+        return 0
+
+    def to_play(self, state):
+        return -1 if state == self.max_plies else state % 2
+
+    def legal_actions(self, state):
+        return [0]
+
+    def apply(self, state, action):
+        return state + 1
+
+    def returns(self, state):
+        return [-1.0, 1.0]
+
+    def observe(self, state, player):
+        return np.zeros(self.obs_shape)
+
+    def encode(self, state):
+        return int(state).to_bytes(4, "little")
+
+    def decode(self, data):
+        return int.from_bytes(data, "little")
+
+    def info_key(self, state, player):
+        return (player, state)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_tree_may_be_deeper_than_a_stack(hidden):
+    def visit():
+        tree = cfr.GameTree(from_python(game))
+        assert tree.counts == (0, game.max_plies, 1) and tree.num_infosets == game.max_plies
+        assert tree.best_responses("uniform").tolist() == [-1, 1]
+        assert tree.nash_conv(tree.solve(np.int64(1))) == 0
+        return True
+
+    game = Counts()
+    game.hidden = hidden
+    before = threading.stack_size(1 << 19)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(visit).result()
+    finally:
+        threading.stack_size(before)
 
 
 def test_information_that_is_forgotten_is_refused():

@@ -255,3 +255,27 @@ def test_wrong_shapes_and_depths_are_refused():
         solver.solve(states, np.empty((2, 8), np.float32))
     with pytest.raises(ValueError, match="depth"):
         solver.solve(states, np.empty((2, 9), np.float32), depth=0)
+
+
+def test_numbers_out_of_range_are_refused_in_one_line():
+    game = playout.game("tic_tac_toe")
+    for bad in ({"table_mb": -1}, {"table_mb": 0}, {"max_nodes": -1}, {"max_nodes": 2**64}):
+        for make in (Solver, AlphaBeta):
+            with pytest.raises(ConfigError, match=next(iter(bad))) as caught:
+                make(game, **bad)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="threads"):
+        Solver(game, threads=0)
+    solver = AlphaBeta(game, table_mb=np.int64(1), max_nodes=np.uint8(0))
+    for bad in (
+        {"depth": -3},
+        {"depth": 0},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"rollouts": -1},
+        {"give_up": -1},
+        {"depth": 1.5},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(bad))):
+            solver.values(game.batch(1), **bad)
+    assert solver.values(game.batch(1), depth=np.int64(2), seed=np.uint64(1)).shape == (1, 9)

@@ -151,3 +151,11 @@ def test_what_is_too_large_or_hidden_or_unknown_is_refused(small):
         value_iteration("kuhn_poker")
     with pytest.raises(GameError, match="no value is known"):
         small.value(small.game.from_text("16,16/.,. 96 0"))
+
+
+def test_nothing_follows_a_game_that_is_over(small):
+    state = small.game.initial_state()
+    assert set(small.action_values(state)) == {action for action, _ in state.chance_outcomes}
+    while not state.is_terminal:
+        state = state.apply(max(small.action_values(state)))
+    assert small.action_values(state) == {}

@@ -6,9 +6,11 @@ import re
 import time
 from dataclasses import replace
 
+import numpy as np
 import playout
 import pytest
 from playout.agents.players.load import make_player
+from playout.agents.players.player import Forfeit
 from playout.agents.players.protocols.clock import Clock
 from playout.agents.players.protocols.gtp import MAX_LINE, GtpEngine, serve
 from playout.agents.players.simple import GreedyPlayer
@@ -30,6 +32,7 @@ def test_a_session_is_answered_in_form(engine):
         ("play black 1", "=\n\n"),
         ("play white 2", "=\n\n"),
         ("play b 1 # a comment", "=\n\n"),
+        ("4294967295 name", "=4294967295 playout greedy\n\n"),
         ("12 genmove w", "=12 1\n\n"),  # greedy must block
         ("undo", "=\n\n"),
         ("play w 3", "=\n\n"),
@@ -194,12 +197,12 @@ def expecting(monkeypatch):
     """An engine for Go that resigns, and a list of what it is about to expect of its moves."""
     game, values = playout.game("go(size=5)"), []
     engine = GtpEngine(make_player("uct:20", game), game, resign_below=-0.9)
-    think = engine.thinker.think_among
+    think = engine.thinker.think
 
     def thought(*given, **more):
         return replace(think(*given, **more), value=values.pop(0))
 
-    monkeypatch.setattr(engine.thinker, "think_among", thought)
+    monkeypatch.setattr(engine.thinker, "think", thought)
     return engine, values
 
 
@@ -350,3 +353,47 @@ def test_clocks_are_wound_up_when_a_game_begins():
     engine.answer("time_settings 0 1 0")  # no limit any more
     engine.answer("time_left b 1 0")
     assert engine.answer("clear_board") == "=\n\n" and engine.clocks == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["greedy", "--resign-below", "-0.9"], "greedy does not say what it expects"),
+        (["greedy", "--protocol", "uci", "--files", "."], "leave --files out"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(words, message, capsys):
+    assert main(["engine", *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and message in said[0]
+
+
+class Resigner:
+    """Gives up at once, as an engine behind it would."""
+
+    name = "resigner"
+
+    def reset(self, seed):
+        pass
+
+    def act(self, states):
+        raise AssertionError("it is told the moves")
+
+    def act_after(self, states, lines):
+        return np.full(len(states), -1, np.int32), {0: Forfeit("resigned", failed=False)}
+
+    def observe(self, states, actions):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_an_engine_behind_this_one_may_resign():
+    game = playout.game("go(size=5)")
+    engine = GtpEngine(Resigner(), game)
+    engine.emit = lambda text: None
+    for command in ("genmove b", "reg_genmove b", "kgs-genmove_cleanup b"):
+        assert engine.answer(command) == "= resign\n\n", command
+    assert engine.answer("genmove_analyze b").split()[-2:] == ["play", "resign"]
+    assert len(engine.states) == 1

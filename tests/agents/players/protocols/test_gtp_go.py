@@ -1,5 +1,7 @@
 """GTP on Go boards: handicap, scores, colours that move twice, komi and sizes."""
 
+from pathlib import Path
+
 import numpy as np
 import playout
 import pytest
@@ -36,6 +38,27 @@ def test_a_colour_may_move_twice_and_undo_takes_back_one_move(engine):
     # Two passes in a row end the game, so that nobody passes for the other then.
     play(engine, "b pass")
     assert engine.answer("play b D4").startswith("? ")
+
+
+@pytest.mark.parametrize("spec", ["uct:20", "uct:200", "greedy"])
+def test_a_colour_out_of_turn_does_not_end_the_game_by_a_second_pass(spec):
+    game = playout.game("go(size=5,komi=0)")
+    for command in (
+        "genmove b",
+        "reg_genmove b",
+        "kgs-genmove_cleanup b",
+        "kata-genmove_analyze b",
+    ):
+        engine = GtpEngine(make_player(spec, game), game)
+        play(engine, "b C3")  # Black is ahead, and a pass of both would win at once
+        engine.emit = lambda text: None
+        answer = engine.answer(command)
+        assert not engine.state.is_terminal and answer.split()[-1].lower() != "pass", command
+
+
+def test_where_no_other_move_is_left_what_was_left_out_is_played(engine):
+    state = engine.state
+    assert engine.thinker.think_without(state.legal_actions, state).action in state.legal_actions
 
 
 def test_the_score_is_that_of_the_rules(engine):
@@ -221,3 +244,30 @@ def test_files_are_loaded_from_the_one_folder_that_was_allowed(tmp_path):
     assert engine.state == before
     plain = GtpEngine(make_player("uct:20", game), game)
     assert plain.answer("loadsgf a.sgf").startswith("? cannot load file: start the engine with")
+
+
+def test_a_file_without_a_komi_keeps_the_one_that_holds(tmp_path):
+    game = playout.game("go(size=9,komi=6.5)")
+    (tmp_path / "a.sgf").write_text("(;GM[1]FF[4]SZ[9];B[ee])")
+    engine = GtpEngine(make_player("uct:20", game), game, files=tmp_path)
+    assert engine.answer("loadsgf a.sgf") == "= white\n\n"
+    assert engine.game.params["komi"] == 6.5
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    game = playout.game("go(size=9)")
+    engine = GtpEngine(make_player("uct:20", game), game, files=tmp_path)
+    assert engine.answer(f"loadsgf {'a' * 300}.sgf").startswith("? cannot load file: ")
+    (tmp_path / "a.sgf").write_text("(;GM[1]FF[4]SZ[9];B[ee])")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert engine.answer("loadsgf a.sgf") == "? cannot load file: Permission denied\n\n"
+
+
+@pytest.mark.parametrize("command", ["fixed_handicap 2", "set_free_handicap C3 D4"])
+def test_no_handicap_is_put_beside_stones_that_were_set_up(engine, command):
+    assert engine.answer("set_position b E5") == "=\n\n"
+    assert engine.answer(command).startswith("? board not empty")

@@ -123,7 +123,7 @@ def test_lizzie_avoids_and_allows_moves_and_sets_visits(engine):
         engine, "kata-get-rules", "kata-set-param maxVisits 25", "kata-get-param maxVisits",
         "komi 5.5", "kata-get-params", "rectangular_boardsize 5 5", "clear_cache",
         "kata-search_analyze b 100 avoid b C3,B2 1 avoid w A1 1",
-        "kata-search_analyze_cancellable b 100 allow b A1,E5 1 rootInfo true",
+        "kata-search_analyze b 100 allow b A1,E5 1 rootInfo true",
         "kata-genmove_analyze b allow b A1 10", "kata-search w",
     )  # fmt: skip
     assert said[2] == "= 25" and said[4] == '= {"maxVisits": 25}'
@@ -215,3 +215,28 @@ def test_a_game_that_is_only_called_go_has_no_rules_and_stones_of_go():
     assert "kata-get-rules" not in engine.answer("list_commands").split()
     for asked in ("kata-get-rules", "final_status_list alive", "fixed_handicap 2"):
         assert engine.answer(asked).startswith("?"), asked
+
+
+def test_a_search_that_is_cancelled_names_no_move(engine):
+    shown = []
+    engine.emit = shown.append
+    assert engine.answer("kata-set-param maxVisits 50000") == "=\n\n"
+    engine.interrupted = lambda: True
+    assert engine.answer("kata-search_analyze_cancellable b 100") == "play cancelled\n\n"
+    assert "info move" in shown[-1]
+    engine.answer("kata-set-param maxVisits 100")
+    engine.interrupted = lambda: False
+    whole = engine.answer("kata-search_analyze_cancellable b 100")
+    assert whole.split()[0] == "play" and "cancelled" not in whole
+
+
+def test_komi_is_a_rule_like_others(engine):
+    assert engine.answer("kata-set-rule komi 6.5") == "=\n\n"
+    assert engine.answer("get_komi") == "= 6.5\n\n"
+    assert engine.answer("kata-set-rule komi much").startswith("? syntax error")
+
+
+def test_visits_are_refused_for_players_that_do_not_search():
+    game = playout.game("go(size=5)")
+    engine = GtpEngine(make_player("greedy", game), game)
+    assert engine.answer("kata-set-param maxVisits 10").startswith("? greedy does not search")

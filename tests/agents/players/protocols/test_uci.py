@@ -92,6 +92,7 @@ def test_limits_are_kept(four, monkeypatch):
         ("movetime 300", 0.1, 0.5),
         ("wtime 3000 btime 10 winc 100", 0.05, 0.4),
         ("wtime 10 btime 10 movestogo 1", 0.0, 0.2),
+        ("movetime 200 wtime 300000 btime 300000", 0.05, 0.4),
     ):
         begun = next(ticks)
         talk(engine, f"go {words}")

@@ -89,6 +89,20 @@ def test_a_run_of_ppo_plays_its_game_and_refuses_others(game, tmp_path):
         load_player(other.path)
 
 
+@pytest.mark.slow
+def test_a_run_of_ppo_tells_of_other_rules_and_refuses_other_games_of_its_shape(tmp_path, capsys):
+    options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
+    text = "mnk(m=5,n=5,k=4)"
+    run = playout.ppo(text, run=tmp_path / "r", **options)
+    capsys.readouterr()
+    make_player(str(run.path), playout.game(text))
+    assert capsys.readouterr().err == ""
+    make_player(str(run.path), playout.game("mnk(m=5,n=5,k=3)"))
+    assert f"note: {run.path} has learned mnk(" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"has learned mnk\(.*not gomoku\(size=5"):
+        make_player(str(run.path), playout.game("gomoku(size=5)"))
+
+
 def test_a_run_is_read_once_to_be_measured(tmp_path, monkeypatch):
     options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
     run = playout.ppo("tic_tac_toe", run=tmp_path / "r", **options)
