@@ -21,7 +21,7 @@ demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, sho
 test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/python -m pytest -m "not slow" $(WORKERS) $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.installed-test ## run the tests that take a second or more of a core each
+test-slow: $(VENV)/.installed-test ## run the tests that take more than half a second of a core each
 	$(BIN)/python -m pytest -m slow $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test ## style, types, and the import contract

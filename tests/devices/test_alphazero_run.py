@@ -25,6 +25,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", [False, True])
 def test_two_runs_on_the_second_device_are_equal_and_go_on(second, tmp_path, overlap):
     with nullcontext() if overlap else second_device.plain():

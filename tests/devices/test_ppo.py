@@ -167,6 +167,7 @@ def test_a_run_resumed_on_a_device_equals_one_that_never_stopped(learned, second
     assert torch.equal(flat(resumed), flat(learned.trainer))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["momentum", "muon"])
 def test_other_optimisers_learn_on_a_device_and_resume(second, optimizer):
     ppo = {"optimizer": optimizer, "trunk_rate": 0.5, "target_kl": 0.02}
@@ -212,6 +213,7 @@ def test_the_numbers_on_a_device_are_those_of_the_processor(learned, monkeypatch
         assert found == learned.metrics
 
 
+@pytest.mark.slow
 def test_a_population_learns_on_a_device_as_its_members_do_alone(second):
     def members():
         return [make(second, "playout/CartPole-v1", seed=seed) for seed in (0, 1)]

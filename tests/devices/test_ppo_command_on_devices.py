@@ -62,6 +62,7 @@ def self_play(device, **collect):
     )
 
 
+@pytest.mark.slow
 def test_self_play_crosses_once_a_move_each_way_and_resumes(second, monkeypatch):
     answers = []
     choose = environments.choose_moves
@@ -87,6 +88,7 @@ def test_self_play_crosses_once_a_move_each_way_and_resumes(second, monkeypatch)
     assert "eval/mean_reward" in whole.evaluate()
 
 
+@pytest.mark.slow
 def test_a_game_learned_on_a_device_is_matched_and_measured_there(second, tmp_path, capsys):
     run = tmp_path / "run"
     assert learn(run, 64, "--self-play", env="tic_tac_toe") == 0

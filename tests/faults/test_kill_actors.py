@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import forked
+import pytest
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.actors import REUSE, WRONG, Witness, account
 
@@ -29,6 +30,7 @@ def kill(process):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_both_may_be_killed_and_every_game_is_accounted_for(tmp_path):
     run, games, seen = tmp_path / "run", tmp_path / "games", tmp_path / "seen"
     games.mkdir()

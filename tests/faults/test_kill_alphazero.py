@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import forked
+import pytest
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 
@@ -63,6 +64,7 @@ def outcome(path):
     return rows, {name: digest for name, (_, digest) in last.files.items()}
 
 
+@pytest.mark.slow
 def test_a_killed_self_play_run_ends_in_the_bytes_of_one_left_alone(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     started = [start("tic_tac_toe", *SETTINGS, "--run", str(killed), rows=UPDATES - 1)]

@@ -42,6 +42,7 @@ def outcome(path):
     return found, {name: digest for name, (_, digest) in run.find().files.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_real_training_stopped_and_killed_equals_one_that_was_not(name, tmp_path):
     rng = random.Random(name)

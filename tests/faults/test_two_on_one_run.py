@@ -42,6 +42,7 @@ def contents(*folders):
     return {path: path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_of_two_learners_that_begin_one_run_at_once_one_has_it(tmp_path):
     run, games = tmp_path / "run", tmp_path / "games"
     both = [learner(run, games), learner(run, games)]
@@ -58,6 +59,7 @@ def test_of_two_learners_that_begin_one_run_at_once_one_has_it(tmp_path):
             one.kill()
 
 
+@pytest.mark.slow
 def test_a_second_learner_is_refused_and_the_first_learns_on(tmp_path):
     run, games = tmp_path / "run", tmp_path / "games"
     first = learner(run, games)

@@ -76,6 +76,7 @@ def test_nodes_with_edges_on_demand_equal_the_reference(algorithm, dense, reuse,
     tools.compare("lines_3x5", config, count=4, moves=2, seed=7, plies=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
 @pytest.mark.parametrize("dense", [0, 32])
 def test_large_states_and_wide_actions_equal_the_reference(algorithm, dense, tools):
@@ -89,6 +90,7 @@ def test_large_states_and_wide_actions_equal_the_reference(algorithm, dense, too
             tools.compare(name, config, count=4, moves=3, seed=5, plies=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
 @pytest.mark.parametrize("leaves", [1, 5])
 def test_large_games_equal_the_reference(algorithm, leaves, tools):

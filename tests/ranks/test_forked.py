@@ -58,6 +58,7 @@ def test_a_process_begins_clean_with_what_it_was_given(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_processes_draw_for_themselves_and_neighbours_hash_differently():
     found = [forked.run("-c", DRAWN, number=number)[1].split() for number in (0, 1, 2)]
     hashes, *draws = zip(*found, strict=True)

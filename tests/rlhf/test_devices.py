@@ -83,6 +83,7 @@ def reward(texts):
     return [float(text.count("a")) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "momentum"])
 @pytest.mark.parametrize(("kind", "config"), [(RLHFTrainer, RLHFConfig), (GRPOTrainer, GRPOConfig)])
 def test_rounds_of_sampling_and_learning_equal_the_processors(
@@ -143,6 +144,7 @@ def test_the_whole_pipeline_runs_on_a_device_of_its_own(finished):
         assert run.config["device"] == "second"
 
 
+@pytest.mark.slow
 def test_a_run_made_on_a_device_is_used_there_and_on_the_processor(finished, tmp_path, capsys):
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out.json"
     prompts.write_text("a\nthe film\n")
@@ -162,6 +164,7 @@ def test_a_run_made_on_a_device_is_used_there_and_on_the_processor(finished, tmp
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_an_unfinished_stage_goes_on_elsewhere(finished, tmp_path):
     base = ["--base", str(finished / "pretrain"), "--size", "tiny", "--data", "synthetic"]
     run = tmp_path / "sft"
@@ -172,6 +175,7 @@ def test_an_unfinished_stage_goes_on_elsewhere(finished, tmp_path):
     assert RunDir.open(run).config["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_an_encoder_is_pretrained_on_a_device(finished, tmp_path):
     small = ["--size", "tiny", "--data", "synthetic", "--steps", "2", "--quiet"]
     command = ["rlhf", "pretrain", "--encoder", "--pairs", *small, "--run", str(tmp_path / "mlm")]

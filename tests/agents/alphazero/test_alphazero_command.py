@@ -82,6 +82,7 @@ def test_the_plan_of_a_run_with_actors_names_their_command_with_what_it_has_to_t
     assert line in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_resume_with_nothing_left_to_do_says_so(tmp_path, capsys):
     run = alphazero("tic_tac_toe", updates=2, run=tmp_path / "run", **SMALL).path
     for updates, complete in ((2, True), (1, True), (3, False)):
@@ -102,6 +103,7 @@ FLAGS = ["--size", "8x1", "--simulations", "4", "--no-rating", "--quiet", "--eva
 FLAGS += ["--selfplay.num-trees", "8", "--learner.batch_size=32"]
 
 
+@pytest.mark.slow
 def test_every_setting_is_an_option_and_a_keyword_and_stays_on_resume(tmp_path):
     typed, given = tmp_path / "typed", tmp_path / "given"
     assert main(["alphazero", "tic_tac_toe", "--updates", "1", "--run", str(typed), *FLAGS]) == 0
@@ -163,6 +165,7 @@ def test_the_help_shows_what_matters_first_and_all_the_rest(capsys):
     assert "num_trees" not in shown and "--minutes-" not in shown
 
 
+@pytest.mark.slow
 def test_a_player_is_loaded_with_any_number_of_simulations(tmp_path):
     run = tmp_path / "run"
     alphazero("tic_tac_toe", updates=1, run=run, quiet=True, size="8x1", simulations=4)
@@ -178,6 +181,7 @@ def test_a_player_is_loaded_with_any_number_of_simulations(tmp_path):
     assert RunDir.open(run).kind == "alphazero"
 
 
+@pytest.mark.slow
 def test_minutes_become_a_number_of_updates_that_is_kept(tmp_path):
     run = tmp_path / "run"
     alphazero("tic_tac_toe", minutes=0.02, run=run, quiet=True, size="8x1", simulations=4)
@@ -285,6 +289,7 @@ class Race:
         return tuple(data)
 
 
+@pytest.mark.slow
 def test_a_game_object_is_learned_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     seen = []
     run = alphazero(
@@ -346,6 +351,7 @@ alphazero("tic_tac_toe", minutes=1.0, size="8x1", run=sys.argv[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_measuring_ends_at_once_and_says_what_is_left(tmp_path, number, code):
     process = forked.start("-c", MEASURING, tmp_path / "run")

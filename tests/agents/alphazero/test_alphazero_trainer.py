@@ -90,6 +90,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
     assert resumed.progress == (3, 3)
 
 
+@pytest.mark.slow
 def test_play_and_learning_at_once_repeat_and_resume_to_the_same_bytes(tmp_path):
     config = small_config(overlap=True)
     straight = AlphaZeroTrainer(config, seed=1)

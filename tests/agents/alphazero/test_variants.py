@@ -105,6 +105,7 @@ def test_what_one_network_cannot_learn_is_refused(changes, message):
         config(also_share=1.0)
 
 
+@pytest.mark.slow
 def test_another_komi_alone_needs_no_special_network():
     changes = {"heads": "linear", "also": ("go(size=5, komi=0.5)",), "compact_replay": True}
     trainer = AlphaZeroTrainer(config(**changes), seed=1, device=CPU)
@@ -119,6 +120,7 @@ def test_another_komi_alone_needs_no_special_network():
     )
 
 
+@pytest.mark.slow
 def test_random_symmetries_of_evaluations_are_drawn_anew_in_every_update():
     changes = {"also": (), "selfplay": replace(config().selfplay, random_symmetry=True)}
     trainer = AlphaZeroTrainer(config(**changes), seed=1, device=CPU)
@@ -155,6 +157,7 @@ def test_an_engine_plays_every_board_that_its_run_has_learned(
     assert "unacceptable size: what has learned go(size=5" in six and "\n" not in six
 
 
+@pytest.mark.slow
 def test_another_komi_and_ko_rule_are_played_by_what_has_learned_the_board(
     run_of_two_sizes, capsys
 ):

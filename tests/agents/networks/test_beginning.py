@@ -116,6 +116,7 @@ def test_ppo_learns_a_game_on_a_fresh_network_of_self_play(network, tmp_path):
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_on_a_board_network_ends_in_the_same_bytes(begun, tmp_path):
     settings = {"init": str(begun["trunk"].path), "trunk_rate": 0.1, **SMALL}
     whole = playout.ppo(GAME, total_timesteps=192, run=tmp_path / "whole", **settings)

@@ -125,6 +125,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_uses_a_run_of_a_game_of_your_own(folder):
     quoted = [(line.replace("(", "'(").replace(")", ")'"), *rest) for line, *rest in LINES]
     fresh(folder, USE.replace("LINES", repr(json.dumps(quoted))))
@@ -184,5 +185,6 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_python_trains_and_uses_it_alike_without_a_word(folder):
     assert fresh(folder, PYTHON) == ""

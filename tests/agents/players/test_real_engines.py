@@ -77,6 +77,7 @@ def test_gnu_go_takes_dead_stones_before_it_passes_and_scores_as_we_do():
         assert ours[0] == theirs[0] and float(ours[2:]) == float(theirs[2:])
 
 
+@pytest.mark.slow
 def test_grhino_plays_othello_and_passes_where_it_must():
     program("gtp-rhino")
     match = meet("gtp:gtp-rhino", "greedy", playout.game("othello"), 8)

@@ -33,6 +33,7 @@ def test_a_bandit_settles_on_the_best_arm():
     assert mean == 1.0
 
 
+@pytest.mark.slow
 def test_a_chain_is_walked_to_its_end_past_the_small_reward_at_hand():
     _, mean = train(Chain, 4000, num_envs=16, ppo={"ent_coef": 0.05, "minibatch_size": 128})
     assert mean == 1.0
@@ -52,12 +53,14 @@ def test_a_cue_cannot_be_remembered_without_memory():
     assert abs(mean) < 0.75
 
 
+@pytest.mark.slow
 def test_masks_lead_to_the_one_good_action_of_the_legal_ones():
     ppo = {"learning_rate": 2e-2}
     _, mean = train(Masked, 8000, num_envs=16, network={"hidden": (32,)}, ppo=ppo)
     assert mean > 7.5  # of 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("squash", [False, True])
 def test_continuous_actions_find_the_target(squash):
     ppo = {"learning_rate": 3e-2, "minibatch_size": 128}

@@ -237,6 +237,7 @@ def test_a_nan_reward_stops_the_run_and_names_the_last_good_checkpoint(tmp_path)
         )
 
 
+@pytest.mark.slow
 def test_eval_play_and_export_work_on_a_run(tmp_path, capsys, monkeypatch):
     run = playout.ppo("CartPole-v1", run=tmp_path / "r", total_timesteps=200, **SMALL).path
     report = tmp_path / "e.json"
@@ -257,6 +258,7 @@ def test_eval_play_and_export_work_on_a_run(tmp_path, capsys, monkeypatch):
     assert "no checkpoint 77" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_curve_is_drawn_on_request(tmp_path):
     run = playout.ppo("CartPole-v1", run=tmp_path / "r", total_timesteps=200, plot=True, **SMALL)
     assert (run.path / "curve.png").read_bytes()[:4] == b"\x89PNG"
@@ -315,6 +317,7 @@ def test_a_run_calls_nothing_that_is_not_the_persons_own(
         assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_recurrent_player_remembers_between_calls_and_forgets_on_request(tmp_path):
     options = {**SMALL, "recurrent": "gru", "recurrent_size": 8}
     run = playout.ppo(Recall, run=tmp_path / "r", total_timesteps=64, **options)
@@ -372,6 +375,7 @@ def test_a_vector_environment_that_is_handed_over_is_copied_for_training_and_eva
     assert not calls
 
 
+@pytest.mark.slow
 def test_to_name_the_environment_again_is_trust_and_another_is_refused(tmp_path, capsys):
     (tmp_path / "own_counter.py").write_text("from ppo_worlds import Counter as Mine\n")
     code = (

@@ -34,6 +34,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_trainer_equals_one_that_never_stopped(case):
     whole, stopped = make(**CASES[case]), make(**CASES[case])

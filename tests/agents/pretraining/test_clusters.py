@@ -103,6 +103,7 @@ def test_recorded_positions_are_followed_by_the_move_that_was_played(tmp_path):
     assert sorted(found) == sorted(games)
 
 
+@pytest.mark.slow
 def test_what_comes_next_is_learned_and_pictures_have_no_next():
     data = positions_of_game("tic_tac_toe", count=400, seed=0)
     config = PretrainConfig(objective="next", size="tiny", batch=64)

@@ -31,6 +31,7 @@ def choosing(data, *, steps=60, **settings):
     return PretrainTrainer(trunk, data, config, steps=steps, seed=2, validation=0.2)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_chosen_on_the_training_side():
     data = split_of(400)
     lying = Split(data.train, replace(data.test, labels=1 - data.test.labels))
@@ -48,6 +49,7 @@ def test_a_share_of_the_labels_is_all_that_is_used_to_choose():
     trainer.close()
 
 
+@pytest.mark.slow
 def test_where_too_few_could_choose_the_last_checkpoint_is_the_best():
     trainer = choosing(split_of(60))
     scores = []

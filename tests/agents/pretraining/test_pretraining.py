@@ -32,6 +32,7 @@ from tests.agents.pretraining.bars import finish, split_of, trainer_of
 from tests.envs.records.test_mat import random_record
 
 
+@pytest.mark.slow
 def test_bars_are_learned_from_labels():
     assert finish(trainer_of(split_of(), 60))["eval/accuracy"] > 0.95
 
@@ -76,6 +77,7 @@ def test_momentum_is_torchs():
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw", "muon"])
 def test_every_optimiser_learns_bars(optimizer):
     trainer = trainer_of(split_of(200), 50, optimizer=optimizer, augment=Augmentation(shift=0.0))
@@ -128,6 +130,7 @@ def test_an_interval_is_wilsons():
     assert (low, high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_positions_are_labelled_as_the_solver_says_and_split_by_mirror_images():
     split = positions_of_game("connect_four(width=5,height=4)", count=150, seed=1)
     game, hashes = split.train.game, []
@@ -224,6 +227,7 @@ def test_changed_data_is_noticed(folder, tmp_path, capsys):
     assert "does not hold what" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_self_play_begins_with_a_pretrained_trunk(tmp_path):
     run = playout.pretrain_trunk(
         "tic_tac_toe", objective="masked", size="tiny", count=200, epochs=2, quiet=True,

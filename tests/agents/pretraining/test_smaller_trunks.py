@@ -24,6 +24,7 @@ def test_soft_cross_entropy_is_the_plain_sum():
     assert float(soft_cross_entropy(logits, teacher, 2.0)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_student_imitates_its_teacher_without_labels(folder, tmp_path):
     settings = {"network": "grid", "batch": 40, "quiet": True}
     teacher = playout.pretrain_trunk(str(folder), epochs=10, run=tmp_path / "t", **settings)
@@ -177,6 +178,7 @@ def test_a_network_without_channels_that_was_stopped_goes_on_to_the_same_bytes(
     assert_same(whole, run.load("latest")[1])
 
 
+@pytest.mark.slow
 def test_whole_channels_go_from_board_networks_of_earlier_runs_alone(folder, taught, tmp_path):
     pruned = {"sparsity": 0.5, "pattern": "channels", "size": "16x2"}
     given = {**pruned, "quiet": True, "run": tmp_path / "no"}

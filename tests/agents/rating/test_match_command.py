@@ -23,6 +23,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_a_round_robin_is_rated_recorded_and_repeatable(capsys, tmp_path):
     out, games = tmp_path / "m.json", tmp_path / "games.jsonl"
     arguments = ["random", "greedy", "uct:50", "--games", "20", "--seed", "3", "--json", out]
@@ -147,6 +148,7 @@ def test_games_of_one_and_of_three_players_are_matched(capsys, tmp_path, rules):
     assert ("differ: use longer" in text) == (pairing["distinct_games"] < pairing["games"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["game_2048(size=2)", "backgammon"])
 def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game):
     out, games = tmp_path / "m.json", tmp_path / "games.jsonl"

@@ -79,6 +79,7 @@ def test_the_maximum_equals_brute_force_optimisation():
     assert with_prior["c"].elo == pytest.approx(found["c"].elo, abs=3)
 
 
+@pytest.mark.slow
 def test_simulated_strengths_come_back_and_intervals_cover_them():
     rng = np.random.default_rng(5)
     true = np.array([0.0, 0.5, 1.0, 2.0])

@@ -17,6 +17,7 @@ def network(data):
     return new_network(data.train.game, "4x2", seed=0).eval()
 
 
+@pytest.mark.slow
 def test_a_network_is_judged_on_what_its_seed_held_out_and_shown_what_it_learned_from(monkeypatch):
     splits = [load(GAME, count=200, seed=seed) for seed in (0, 1)]
     shown, asked = [], []

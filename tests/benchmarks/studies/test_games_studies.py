@@ -59,6 +59,7 @@ def test_openings_of_hex_are_judged_by_the_published_map():
     assert rows == ["...W", "..W.", ".W..", "W..."]
 
 
+@pytest.mark.slow
 def test_both_sides_of_an_option_differ_in_it_alone():
     pairs = options.pairs_of(playout.game("go(size=7)"))
     brief = {"fast_share": 0.5, "fast_simulations": 8}
@@ -158,6 +159,7 @@ def test_a_snapshot_is_the_network_that_was_written(tmp_path):
             assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_options_are_trained_rated_and_written_on_a_page(tmp_path, in_this_process):
     length = {"updates": 1, "evaluations": 64, "steps": 1, "batch_size": 8, "num_trees": 4}
     length |= {"learning_rate": 0.02, "warmup_positions": 8, "size": "4x1"}
@@ -232,6 +234,7 @@ def records_in(folder):
     return tuple(str(path) for path in sorted((folder / "records").glob("part-*.jsonl")))
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monkeypatch):
     plt = pytest.importorskip("matplotlib.pyplot")
     drawn = []

@@ -29,6 +29,7 @@ class Sums:
 TINY = {"env": "sums_of_a_study:Sums", "minutes": 0.0, "width": 32, "layers": 1, "asked": 12}
 
 
+@pytest.mark.slow
 def test_the_study_runs_says_what_it_found_and_goes_on(tmp_path, monkeypatch, capsys):
     (tmp_path / "sums_of_a_study.py").write_text(TOY)
     monkeypatch.chdir(tmp_path)

@@ -82,6 +82,7 @@ def test_operations_count_a_weight_once_for_every_cell_that_it_meets():
     assert solved_boards.operations(net, 4 * 5) == 6 * (2 * 3 * 9 * 20 + 60 * 7)
 
 
+@pytest.mark.slow
 def test_networks_of_several_boards_are_measured_against_exact_play(monkeypatch):
     monkeypatch.setitem(solved_boards.COUNTS, True, 200)
     monkeypatch.setitem(solved_boards.STEPS, True, 20)

@@ -44,6 +44,7 @@ def test_each_stage_has_a_row_and_the_last_one_is_held_against_what_was_wanted(t
     assert "| 83 (81 to 85) %; wanted 80 %: yes | 80 (" in rows[1] and "**no**" in rows[1]
 
 
+@pytest.mark.slow
 def test_a_run_of_self_play_is_asked_for_the_same_positions_and_drawn_beside(tmp_path, monkeypatch):
     fewer = replace(SIZES["small"], games=4, opponents=("random", "uct:10"))
     monkeypatch.setitem(SIZES, "small", fewer)

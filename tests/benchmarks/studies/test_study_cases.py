@@ -104,6 +104,7 @@ def test_every_process_has_a_core_of_its_own():
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.slow
 def test_cases_come_back_in_order_from_other_processes():
     found = side_by_side(squared, [(n,) for n in (3, 1, 2)])
     assert [square for square, _ in found] == [9, 1, 4]
@@ -124,6 +125,7 @@ def noted(folder, number):
     return {"root": number**0.5, "pair": (number, np.arange(2))}
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_makes_only_the_cases_that_it_has_not(tmp_path, monkeypatch):
     kept, made = tmp_path / "study" / "cases.jsonl", tmp_path / "made"
 

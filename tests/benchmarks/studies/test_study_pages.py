@@ -69,6 +69,7 @@ def outcome(held_out, curve=((1, 0.3, 0.3), (2, 0.6, 0.5))):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ablations_of_pictures_and_text_leave_a_page_and_what_each_remedy_does(
     results, tmp_path, monkeypatch
 ):

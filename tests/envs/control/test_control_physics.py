@@ -91,6 +91,7 @@ def everywhere(envs, seed):
     envs.set_state(state)
 
 
+@pytest.mark.slow
 def test_mountain_car_steps_as_gymnasiums():
     envs = ControlVectorEnv("mountain_car", 100, copy=False)
     everywhere(envs, 3)

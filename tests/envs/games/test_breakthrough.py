@@ -70,6 +70,7 @@ def test_it_plays_as_a_plain_program(ranks, files, num_games):
         assert state.returns[1 - plain.turn] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["size=8", "size=5", "size=11", "size=4, columns=2", "size=64, columns=2"]
 )

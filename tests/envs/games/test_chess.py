@@ -27,6 +27,7 @@ def moves_of(state, begin=""):
     return sorted(text for text in texts if text.startswith(begin))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", ["chess", "chess(draws=automatic)", "chess(max_plies=60,notation=san)"]
 )

@@ -32,6 +32,7 @@ def two_ranks(made):
     return launch(2, body)
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_recorded_games_as_one_process_does(made, two_ranks):
     first, second = (rank["recorded"] for rank in two_ranks)
     alone = beginnings.recorded(str(made))
@@ -67,6 +68,7 @@ def test_ppo_of_two_ranks_begins_with_a_network_of_self_play(made, two_ranks):
     assert not np.array_equal(np.ravel(numbers(first["learned"])), taught)
 
 
+@pytest.mark.slow
 def test_a_job_begins_with_records_and_weights_and_plays_on(made, tmp_path):
     run = tmp_path / "run"
     words = ("--init", made / "four", "--records", made / "games.jsonl", "--record-epochs", 1)

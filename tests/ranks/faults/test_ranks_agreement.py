@@ -55,6 +55,7 @@ def test_each_machine_may_have_its_own_device_and_threads(monkeypatch):
 
 
 # One learns alone and the other plays against itself: neither waits for what the other says.
+@pytest.mark.slow
 @pytest.mark.parametrize("local", [2, 1], ids=["one machine", "two machines"])
 def test_ranks_of_other_commands_end_with_one_line_before_anything_is_made(memory_path, local):
     run = memory_path / "run"
@@ -138,6 +139,7 @@ def test_ranks_whose_machines_hold_other_code_of_ones_own_are_refused(memory_pat
     assert not (memory_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_settings_that_a_program_gives_only_one_rank_are_refused_before_they_are_used(memory_path):
     found = launch(
         2,

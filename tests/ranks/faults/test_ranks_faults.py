@@ -64,6 +64,7 @@ def test_a_rank_that_stands_still_is_named_and_the_job_ends(memory_path):
     assert not errors(err)
 
 
+@pytest.mark.slow
 def test_ranks_that_see_no_run_or_cannot_write_are_refused_on_every_rank(memory_path):
     found = launch(
         2,
@@ -119,6 +120,7 @@ def test_ranks_that_see_no_run_or_cannot_write_are_refused_on_every_rank(memory_
     assert few == "ConfigError: 2 ranks but only 1 environment: each needs at least one"
 
 
+@pytest.mark.slow
 def test_a_command_for_one_process_is_refused_by_one_line_of_one_rank():
     code, _, err = playout(2, "match", "connect_four", "random", "random")
     assert code != 0

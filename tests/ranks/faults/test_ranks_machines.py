@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from launch import environment
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.kills import ranks_of
@@ -75,6 +76,7 @@ def wait_for_busy_ranks(folder, *counts):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_machines_that_count_restarts_differently_go_on_together(memory_path):
     (memory_path / "slow.py").write_text(ENVIRONMENT)
     (memory_path / "busy").touch()

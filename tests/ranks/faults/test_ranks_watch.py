@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from launch import TOY, begun, ended, launch, wait_for
 
 QUICK = {"PLAYOUT_RANK_TIMEOUT": 1}
@@ -23,6 +24,7 @@ except toy["PlayoutError"]:
 """
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_stuck_is_named_by_those_who_wait_for_it(memory_path):
     for stuck, local in ((1, 3), (0, 1)):
         words = ("-c", STUCK, TOY, memory_path / f"run-{stuck}", 9, stuck)
@@ -32,6 +34,7 @@ def test_a_rank_that_is_stuck_is_named_by_those_who_wait_for_it(memory_path):
         assert codes == [2, 2, 2] and lines == [f"{said}; the job ends, its run is as last saved"]
 
 
+@pytest.mark.slow
 def test_what_rank_0_does_alone_may_take_longer_than_a_rank_may_keep_others_waiting():
     found = launch(
         2,
@@ -54,6 +57,7 @@ def test_what_rank_0_does_alone_may_take_longer_than_a_rank_may_keep_others_wait
     assert found == [["done", "done"]] * 2
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_ends_the_ranks_of_each_machine_with_one_line(memory_path):
     words = (TOY, memory_path / "run", 1000)
     with begun(2, *words, TOY_WAITS="2", **QUICK) as (ranks, store):
@@ -82,6 +86,7 @@ except PeerError as error:
 """
 
 
+@pytest.mark.slow
 def test_one_rank_of_a_machine_says_that_nobody_can_meet():
     # No torchrun: rank 0 opens the store itself, where somebody else has the port.
     own = {"TORCHELASTIC_USE_AGENT_STORE": False}

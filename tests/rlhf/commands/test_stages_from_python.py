@@ -86,6 +86,7 @@ class Unsteady(Long):
         return " and then", float(len(answer)), False
 
 
+@pytest.mark.slow
 def test_pairs_are_made_in_a_class_that_is_given(tmp_path):
     learn = {"steps": 60, "batch": 16, "learning_rate": 5e-3}  # answers that end are ranked
     base = playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "sft", **learn, **COMMON)

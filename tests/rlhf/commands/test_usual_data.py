@@ -125,6 +125,7 @@ def test_a_pair_whose_prompt_has_no_room_is_learned_and_not_measured(chat, tmp_p
     assert "1 of 3 prompts leave no room for an answer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_pairs_the_same_prompts_are_measured_in_training_on_resume_and_later(
     chat, tmp_path, monkeypatch, capsys
 ):

@@ -104,6 +104,7 @@ def test_toy_tasks_whose_only_reward_comes_after_the_last_turn_are_solved(
     assert last["val/sampling_gap_max"] < 1e-3
 
 
+@pytest.mark.slow
 def test_best_of_n_raises_the_likelihood_of_the_best_answer_alone(tokenizer):
     config = GRPOConfig(variant="best_of_n", **SHORT)
     trainer = GRPOTrainer(

@@ -3,9 +3,12 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "language_reward.py"
 
 
+@pytest.mark.slow
 def test_the_example_learns_from_a_python_function():
     spec = importlib.util.spec_from_file_location("language_reward", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
@@ -14,6 +17,7 @@ def test_the_example_learns_from_a_python_function():
     assert sum(found[-3:]) > sum(found[:3])  # a few rounds, since one is mostly chance
 
 
+@pytest.mark.slow
 def test_the_example_of_an_environment_learns_from_playing(memory_path):
     path = EXAMPLE.with_name("language_environment.py")
     spec = importlib.util.spec_from_file_location("language_environment", path)

@@ -128,6 +128,7 @@ def test_the_coefficient_follows_the_target_within_its_bounds():
 LETTERS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.5}
 
 
+@pytest.mark.slow
 def test_a_toy_language_is_solved_to_its_known_optimum(tokenizer):
     """One token a response: the best policy is the reference times exp(reward / coefficient)."""
     model = small(tokenizer)
@@ -257,6 +258,7 @@ def killable(path, calls):
     return trainer
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_update_ends_as_the_one_that_was_not(memory_path):
     whole = killable(memory_path / "whole", 0)
     path = str(memory_path / "killed")

@@ -12,6 +12,7 @@ OPTIONS = {"size": "tiny", "hidden_size": 16, "heads": 2, "layers": 1, "vocab_si
 OPTIONS |= {"steps": 4, "rows": 3, "dtype": "float32", "quiet": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [False, True])
 def test_a_resumed_pretraining_equals_one_that_was_not_stopped(given, tmp_path):
     texts = synthetic.reviews(80) if given else "synthetic"

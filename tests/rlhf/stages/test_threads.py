@@ -103,6 +103,7 @@ def test_no_clock_chooses_the_number(monkeypatch, tmp_path):
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 
 
+@pytest.mark.slow
 def test_who_reads_or_writes_chooses_threads_by_the_rule(monkeypatch, tmp_path, capsys):
     """`score`, `judge`, `load`, `match` and `eval` took as many as torch had."""
     cores(monkeypatch, 2)

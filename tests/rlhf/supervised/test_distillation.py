@@ -195,6 +195,7 @@ def test_teachers_that_cannot_teach_are_refused_in_one_line(
     assert message in error and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_vocabulary_is_refused_by_name(teacher, tmp_path, capsys):
     other = tmp_path / "other"
     assert main(["rlhf", "pretrain", *SMALL, *COMMON, "--steps", "1", "--vocab-size", "280",

@@ -168,6 +168,7 @@ def test_samples_are_ranked_by_what_a_reward_asks_for(tokenizer):
     assert all(len(pair.first) - len(pair.second) == pair.margin > 0 for pair in pairs)
 
 
+@pytest.mark.slow
 def test_a_reward_sees_the_fields_of_the_rows_whose_answers_it_ranks(tmp_path):
     rows = [{"prompt": f"the film {n}", "label": f"e{n}"} for n in range(12)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

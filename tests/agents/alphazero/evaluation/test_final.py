@@ -95,6 +95,7 @@ def test_where_no_time_is_left_no_game_is_shown_and_the_curves_still_are(run_of_
     assert (run.path / "summary.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_game_of_one_player_is_rated_by_its_results(tmp_path):
     game = playout.game(Stairs())
     run = trained(Stairs(), tmp_path / "run")

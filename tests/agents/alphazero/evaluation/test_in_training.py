@@ -33,6 +33,7 @@ def measured(evaluation, seed, **options):
     return evaluation.measure(evaluator, net, update=10 * seed, games=100 * seed, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [Nim, Thirds])
 def test_networks_climb_a_ladder_of_earlier_ones_without_a_solver(rules):
     evaluation = Evaluation(playout.game(rules()), SMALL, seed=1)
@@ -62,6 +63,7 @@ def test_one_player_is_rated_by_its_returns_on_fixed_openings_and_dice(rules):
     assert evaluation.headline() == {"return": f"{other['eval/rating']:.3g}"}
 
 
+@pytest.mark.slow
 def test_a_better_network_is_chosen_and_a_worse_one_is_not():
     game = playout.game("tic_tac_toe")
     strong, weak = EvaluationSettings(simulations=64, games=32, max_anchor=20), SMALL
@@ -84,6 +86,7 @@ def test_a_network_that_loses_all_that_was_won_is_not_the_best(monkeypatch):
     assert failed < solved < again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [Nim, Stairs])
 def test_a_resumed_ladder_goes_on_as_one_that_was_never_stopped(rules):
     game = playout.game(rules())

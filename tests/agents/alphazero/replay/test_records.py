@@ -152,6 +152,7 @@ def test_a_run_learns_the_moves_of_records_and_then_plays(tmp_path):
     assert after["selfplay/games"] > 0 and "records/games" not in after
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_records_goes_on_alike_and_needs_the_same_files(tmp_path):
     path = tmp_path / "games.jsonl"
     files.append(path, random_games("tic_tac_toe", 40))
@@ -174,6 +175,7 @@ def test_a_run_that_began_with_records_goes_on_alike_and_needs_the_same_files(tm
         four.update()
 
 
+@pytest.mark.slow
 def test_the_command_learns_from_records_and_another_run_begins_with_it(tmp_path, capsys):
     path, run = tmp_path / "games.jsonl", tmp_path / "run"
     files.append(path, random_games("tic_tac_toe", 30))
@@ -207,6 +209,7 @@ def test_a_run_of_minutes_plays_itself_after_its_recorded_games(tmp_path):
     assert played == [False] * recorded + [True] * (len(rows) - recorded)
 
 
+@pytest.mark.slow
 def test_recorded_games_are_updates_besides_those_that_minutes_plan(tmp_path):
     path = tmp_path / "games.jsonl"
     files.append(path, random_games("tic_tac_toe", 40))

@@ -39,6 +39,7 @@ def selfplay(name, *, keep_finals=False, seed=0, **settings):
     return SelfPlay(game, evaluators, config, search=search, seed=seed, keep_finals=keep_finals)
 
 
+@pytest.mark.slow
 def test_brief_searches_leave_no_examples_and_make_moves_cheaper():
     _, all_full = selfplay("connect_four").play(4000)
     examples, counts = selfplay("connect_four", fast_share=0.75, fast_simulations=2).play(4000)
@@ -145,6 +146,7 @@ def test_a_game_played_on_counts_as_wrongly_given_up_if_it_is_not_lost():
     assert (counts.resign_wrong, counts.resign_checked) == (2, 3)
 
 
+@pytest.mark.slow
 def test_examples_know_how_their_games_ended():
     play = selfplay(OTHELLO, keep_finals=True)
     examples, counts = play.play(3000)
@@ -177,6 +179,7 @@ def test_lessons_turn_with_the_board_and_belong_to_the_side_to_move():
     assert (batch.ended == 1).all()
 
 
+@pytest.mark.slow
 def test_the_ring_keeps_the_final_states_of_its_rows_and_no_more(tmp_path):
     play = selfplay(OTHELLO, keep_finals=True)
     replay = Replay(play.game, 60, keep_finals=True)

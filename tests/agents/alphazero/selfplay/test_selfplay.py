@@ -80,6 +80,7 @@ def replay_by_rules(game, states, policies, values):
     return returns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four(width=5, height=4)"])
 def test_every_recorded_game_follows_the_rules_from_its_beginning_to_its_end(name):
     game = playout.game(name)
@@ -231,6 +232,7 @@ def test_positions_of_openings_that_are_proven_at_once_do_not_lengthen_games():
     assert 1 <= counts.metrics(len(examples))["selfplay/game_length"] <= 20
 
 
+@pytest.mark.slow
 def test_play_with_proofs_resumes_as_well():
     settings = {"num_simulations": 3, "opening_plies": 26}
     straight, stopped, resumed = (selfplay("connect_four", **settings) for _ in range(3))

@@ -42,6 +42,7 @@ def total(row):
     return row["train/policy_loss"] + row["train/value_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_network_plays_and_learns_any_game(shape, network):

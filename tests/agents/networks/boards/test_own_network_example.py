@@ -27,6 +27,7 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop(NAME, None)
 
 
+@pytest.mark.slow
 def test_the_example_learns_and_is_used(folder):
     import own_board_network
 
@@ -41,6 +42,7 @@ def test_the_example_learns_and_is_used(folder):
         assert "net.embed.weight" in file.keys()  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_network_and_only_later_use_asks_for_trust(folder, capsys):
     words = ["tic_tac_toe", "--network", f"{NAME}:Mixer", "--run", "run", "--quiet", "--no-rating"]
     words += ["--updates", "2", "--size", "8x1", "--simulations", "4"]

@@ -139,6 +139,7 @@ def journey(folder, module, name, source, second):
     return out
 
 
+@pytest.mark.slow
 def test_an_environment_with_masks_and_a_dictionary_of_actions_goes_all_the_way(tmp_path):
     said = journey(
         tmp_path,
@@ -157,6 +158,7 @@ def test_an_environment_with_masks_and_a_dictionary_of_actions_goes_all_the_way(
     assert (tmp_path / "seen.gif").read_bytes()[:3] == b"GIF"
 
 
+@pytest.mark.slow
 def test_a_pettingzoo_game_of_three_players_goes_all_the_way(tmp_path):
     pytest.importorskip("pettingzoo")
     said = journey(

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import forked
+import pytest
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
+@pytest.mark.slow
 def test_the_example_learns_to_land(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     import own_environment
@@ -19,6 +21,7 @@ def call(folder, *arguments):
     return forked.run("-P", "-m", "playout.cli", *arguments, folder=folder)
 
 
+@pytest.mark.slow
 def test_the_command_finds_an_environment_in_the_folder_it_is_called_from(tmp_path):
     run, small = str(tmp_path / "run"), ["--num-envs", "4", "--num-steps", "32"]
     small += ["--total-timesteps", "300", "--eval-episodes", "4", "--quiet"]

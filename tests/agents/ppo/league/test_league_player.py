@@ -114,6 +114,7 @@ def test_a_run_is_read_once_to_be_measured(tmp_path, monkeypatch):
     assert read == [1]
 
 
+@pytest.mark.slow
 def test_games_of_three_players_and_games_with_dice_are_learned_and_measured(tmp_path):
     options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
     options["eval_episodes"] = 4
@@ -156,6 +157,7 @@ def test_what_training_says_eval_says_and_a_plain_loop_finds(tmp_path, capsys):
     assert "from the beginning, points against random play" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_use_of_a_games_run_works_in_python_and_as_a_command(tmp_path, capsys, monkeypatch):
     path = str(tmp_path / "p")
     playout.ppo("tic_tac_toe", run=path, total_timesteps=256, num_envs=8, num_steps=16, quiet=True)

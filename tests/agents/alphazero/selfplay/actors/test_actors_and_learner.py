@@ -71,6 +71,7 @@ def test_a_learner_of_actors_games_rates_on_all_cores(tmp_path):
     assert trainer._rated.of(0, trainer.learners[0].average).threads == 3
 
 
+@pytest.mark.slow
 def test_a_killed_learner_goes_on_without_losing_or_repeating_a_game(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, run, _ = learner_of(run_path, folder)
@@ -230,6 +231,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
         learner_of(tmp_path / "third", tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_an_actor_takes_newer_networks_while_old_checkpoints_are_swept(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, run, _ = learner_of(run_path, folder)

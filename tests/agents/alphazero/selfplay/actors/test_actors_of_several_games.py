@@ -24,6 +24,7 @@ def learner(tmp_path, **changes):
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_several_boards_learns_each_from_the_files_of_its_games(tmp_path):
     trainer, run, said = learner(tmp_path, reuse=3, learner={"score_weight": 0.1})
     actor = actor_of(tmp_path / "run", tmp_path / "games", games_per_file=4)
@@ -52,6 +53,7 @@ def test_a_run_of_several_boards_learns_each_from_the_files_of_its_games(tmp_pat
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 def test_batches_are_of_the_game_that_has_most_turns_and_none_is_drawn_without(tmp_path):
     trainer, _, _ = learner(tmp_path)
     actor = actor_of(tmp_path / "run", tmp_path / "games", games_per_file=2)

@@ -34,6 +34,7 @@ def refused(capsys, *line):
     return error
 
 
+@pytest.mark.slow
 def test_a_run_of_few_bits_plays_and_is_looked_at(held, capsys):
     assert held.kind == "alphazero"
     for line in (

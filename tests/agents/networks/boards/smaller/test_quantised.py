@@ -83,6 +83,7 @@ def test_refreshed_it_answers_as_the_new_weights_do():
         assert all(torch.equal(a, b) for a, b in zip(quantised(obs), again, strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_plays_in_int8_and_learns_in_other_types(tmp_path, capsys):
     run = playout.alphazero(
         "tic_tac_toe", updates=1, rating=False, quiet=True, run=tmp_path / "run"
