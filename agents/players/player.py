@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Actions = npt.NDArray[np.int32]
 
 
+class GivenUp(GameError):
+    """The player gives up the game instead of a move."""
+
+
 class NoSearchError(ConfigError):
     """Simulations for a player that does not search."""
 

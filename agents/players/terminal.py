@@ -18,7 +18,7 @@ import numpy as np
 from playout.agents.players.analysis import move_texts
 from playout.agents.players.human import HumanPlayer, Quit, Undo
 from playout.agents.players.load import make_player
-from playout.agents.players.player import Player, RunPlayer, choose
+from playout.agents.players.player import GivenUp, Player, RunPlayer, choose
 from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
@@ -26,10 +26,6 @@ from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
 from playout.envs.records import files as records
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import EngineError
-
-
-class GivenUp(Exception):
-    """The side to move resigns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from playout.envs.checks import _counts
+from playout.envs.core.arrays import is_whole
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 
@@ -19,13 +19,9 @@ def _start(start: Any) -> tuple[NativeGame, bytes]:
     return state.game, state.to_bytes()
 
 
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
-
-
 def perft(start: Any, depth: int) -> int:
     """The number of sequences of exactly `depth` legal moves from a state or a game's start."""
-    if not _is_whole(depth) or not 0 <= depth < 2**16:
+    if not is_whole(depth) or not 0 <= depth < 2**16:
         raise ValueError(f"depth must be an integer from 0 up, got {depth!r}")
     game, state = _start(start)
     return _counts.perft(game.capsule, state, depth)
@@ -39,7 +35,7 @@ def count_games(start: Any) -> dict[tuple[float, ...], int]:
 
 def count_positions(start: Any, plies: int) -> list[int]:
     """Distinct positions after 0, 1, ... `plies` moves; symmetric ones count apart."""
-    if not _is_whole(plies) or plies < 0:
+    if not is_whole(plies) or plies < 0:
         raise ValueError(f"plies must be an integer from 0 up, got {plies!r}")
     game, state = _start(start)
     return _counts.positions(game.capsule, state, plies)

@@ -7,7 +7,7 @@ state_batch.py.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,11 @@ NO_BYTE_ROWS = np.empty((0, 0), np.uint8)
 NO_INTS = np.empty(0, np.int32)
 ALL = np.empty(0, np.uint8)
 """`as_rows` of all rows. An empty batch has no rows either way."""
+
+
+def is_whole(number: object) -> TypeGuard[int]:
+    """Whether it is an integer of Python's or NumPy's; truth values are none."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def as_rows(where: ArrayLike | None, size: int) -> NDArray[np.uint8]:
@@ -108,7 +113,7 @@ def as_streams(values: ArrayLike | None, size: int) -> NDArray[np.uint64]:
 
 def as_seed(seed: int, what: str = "a seed") -> int:
     """A seed, or another number, as the 64 bits that the generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+    if not is_whole(seed) or not 0 <= seed < 2**64:
         raise ValueError(f"{what} must be an integer from 0 to 2^64 - 1, got {seed!r}")
     return int(seed)
 

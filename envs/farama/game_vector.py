@@ -18,6 +18,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from playout.envs.catalogue import GAMES
+from playout.envs.core.arrays import is_whole
 from playout.envs.core.game import CHANCE, TERMINAL, NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -120,8 +121,7 @@ class GameVectorEnv(NativeVectorEnv):
         how = read_opponent(opponent)
         if player is not None and how == "self":
             raise ConfigError("player needs an opponent: in self-play the caller plays them all")
-        whole = isinstance(player, (int, np.integer)) and not isinstance(player, bool)
-        if player is not None and not (whole and 0 <= player < self.game.num_players):
+        if player is not None and not (is_whole(player) and 0 <= player < self.game.num_players):
             raise ConfigError(f"player must be 0 to {self.game.num_players - 1}, got {player!r}")
         self._ask, self._spectator = how == "ask", spectator
         self._rows = rows = GameRows(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
+from playout.envs.core.arrays import is_whole
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -30,7 +31,7 @@ def read_mode(mode: str | AutoresetMode) -> AutoresetMode:
 
 def read_num_envs(num_envs: int) -> int:
     """Checks the number of environments."""
-    if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)):
+    if not is_whole(num_envs):
         raise TypeError(f"num_envs must be a whole number, got {num_envs!r}")
     if not 1 <= num_envs <= 2**24:
         raise ValueError(f"num_envs must be between 1 and {2**24}, got {num_envs}")
@@ -41,7 +42,7 @@ def read_limit(max_episode_steps: int | None, default: int) -> int:
     """The time limit: None means the task's own, -1 none at all (returned as 0)."""
     if max_episode_steps is None:
         return default
-    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, (int, np.integer)):
+    if not is_whole(max_episode_steps):
         raise TypeError(f"max_episode_steps must be a whole number, got {max_episode_steps!r}")
     limit = int(max_episode_steps)
     if limit == -1:
@@ -80,7 +81,7 @@ def read_seeds(
         raise ValueError(f"a list of seeds must have one for each of {num_envs}, got {len(seed)}")
     seeds: list[int | None] = []
     for one in seed:
-        if one is not None and (isinstance(one, bool) or not isinstance(one, (int, np.integer))):
+        if one is not None and not is_whole(one):
             raise TypeError(f"seeds must be whole numbers or None, got {one!r}")
         if one is not None and not 0 <= one < 2**63:
             raise ValueError(f"seeds must be between 0 and 2**63 - 1, got {one}")

@@ -19,13 +19,13 @@ from typing import IO, Any
 
 import numpy as np
 from playout import __version__
-from playout.agents.players.player import Player
+from playout.agents.players.player import GivenUp, Player
 from playout.agents.players.protocols import gtp_analysis, gtp_go, gtp_kata, gtp_time
 from playout.agents.players.protocols.clock import Clock
 from playout.agents.players.protocols.gtp_thought import thought_of
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
-from playout.agents.players.protocols.thinking import GivenUp, Thinker
+from playout.agents.players.protocols.thinking import Thinker
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 

@@ -18,10 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from playout.agents.players.analysis import move_texts
+from playout.agents.players.player import GivenUp
 from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.protocols.gtp_thought import thought_of, untimed
 from playout.agents.players.protocols.moves import named_action
-from playout.agents.players.protocols.thinking import Candidate, GivenUp, Limits, Thought
+from playout.agents.players.protocols.thinking import Candidate, Limits, Thought
 from playout.envs.core.game import State
 from playout.errors import GameError
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from playout.agents.players.player import GivenUp
 from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.protocols.gtp_thought import thought_of
 from playout.agents.players.protocols.moves import pass_action, read_move
-from playout.agents.players.protocols.thinking import GivenUp
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
 from playout.envs.core.registry import game as find_game

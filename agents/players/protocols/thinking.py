@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.analysis import search_judge
-from playout.agents.players.player import Player, RunPlayer, choose
+from playout.agents.players.player import GivenUp, Player, RunPlayer, choose
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import GameError
@@ -29,10 +29,6 @@ _RATE_SHARE = (
 _ATTEMPTS = 4  # searches of one move whose budget was far too small for its time
 MEMORY = 2048  # MiB of a tree that grows without a limit ...
 _NODE, _EDGE = 64, 40  # ... and bytes that a position and a legal move take in it
-
-
-class GivenUp(GameError):
-    """The player gives up the game instead of a move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
