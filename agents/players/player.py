@@ -106,6 +106,11 @@ class Forfeit:
     failed: bool = True
 
 
+def results_without(num_players: int, seat: int) -> list[float]:
+    """The results of a game that the player of a seat has forfeited: all others have won."""
+    return [-1.0 if one == seat else 1.0 for one in range(num_players)]
+
+
 @runtime_checkable
 class LinePlayer(Player, Protocol):
     """A player that needs all the moves that led to a position, and may forfeit a game."""

@@ -18,7 +18,7 @@ import numpy as np
 from playout.agents.players.analysis import move_texts
 from playout.agents.players.human import HumanPlayer, Quit, Undo
 from playout.agents.players.load import make_player
-from playout.agents.players.player import GivenUp, Player, RunPlayer, choose
+from playout.agents.players.player import GivenUp, Player, RunPlayer, choose, results_without
 from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
@@ -172,7 +172,7 @@ def play_one(
             return None
         except GivenUp:
             show(f"{names[state.to_play]} resigns.")
-            show(_verdict(_given_up(len(seats), state.to_play), seats, names))
+            show(_verdict(results_without(len(seats), state.to_play), seats, names))
             return TerminalGame(actions, state.to_play)
         except Undo:
             if not _take_back(states, actions, state.to_play):
@@ -229,11 +229,6 @@ def _take_back(states: list[State], actions: list[int], person: int) -> bool:
     return False
 
 
-def _given_up(num_players: int, seat: int) -> list[float]:
-    """The results of a game that one has resigned, as matches count them."""
-    return [-1.0 if one == seat else 1.0 for one in range(num_players)]
-
-
 def _verdict(returns: Sequence[float], seats: Seats, names: Sequence[str]) -> str:
     """Who has won; the results themselves where they say more than that."""
     shown = ", ".join(f"{result:g}" for result in returns)
@@ -269,7 +264,7 @@ def _keep(out: Path | None, game: NativeGame, played: TerminalGame | None, seats
     info: dict[str, object] = {}
     if played.resigned is not None:
         info = {"lost_by": names[played.resigned], "reason": "resigned"}
-        info["returns"] = _given_up(len(names), played.resigned)
+        info["returns"] = results_without(len(names), played.resigned)
     records.append(out, [GameRecord.from_actions(game, played.actions, players=names, info=info)])
 
 

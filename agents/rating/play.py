@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.player import Forfeit, Player, choose
+from playout.agents.players.player import Forfeit, Player, choose, results_without
 from playout.agents.rating.games import PlayedGame
 from playout.envs.core.game import CHANCE, TERMINAL, NativeGame
 from playout.envs.core.state_batch import StateBatch
@@ -74,7 +74,7 @@ def play_games(
         returns = states[new].returns()
         for row, values in zip(new, returns, strict=True):
             if row in forfeits:
-                values[:], values[forfeits[row][0]] = 1.0, -1.0
+                values[:] = results_without(len(values), forfeits[row][0])
             ended[row] = PlayedGame(
                 players=tuple(players[seat].name for seat in sitting[row].tolist()),
                 moves=tuple(moves[row]),
