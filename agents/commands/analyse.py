@@ -222,7 +222,8 @@ def _game(command: Command, given: object | None = None) -> NativeGame:
     chosen, is_run = given if given is not None else command.game, Path(command.run).is_dir()
     if command.evaluator == "network" and not is_run:
         raise ConfigError(
-            f"{command.run} is not a run directory: use --evaluator rollout or solver"
+            f"{command.run} is not a run directory (`playout list runs` shows those below this "
+            "folder); positions of a game without a run are judged by --evaluator rollout or solver"
         )
     if chosen is None and is_run:
         return game_of_run(command.run)

@@ -141,6 +141,8 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
         if "mean_return" in one and num_players > 1:  # alone, nobody plays against anybody
             mean, half = one["mean_return"]
             print(f"{one['a']} gets {mean:+.3f} ± {half:.3f} a game against {one['b']}.")
+    if num_players > 1 and any("mean_return" in one for one in report["pairings"]):
+        print("Elo and shares count games won, whatever each brings; what games bring says more.")
     if num_players > 1:
         value, low, high = (round(elo) for elo in report["first_move_elo"])
         print(f"Moving first is worth {value} Elo ({low} .. {high}).")

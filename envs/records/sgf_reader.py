@@ -22,7 +22,7 @@ from playout.envs.records.sgf_dialects import (
     start_text,
 )
 from playout.envs.records.sgf_tree import Node, trees
-from playout.errors import DataError, PlayoutError
+from playout.errors import DataError, IllegalActionError, PlayoutError
 
 _NUMBER = re.compile(r"[+-]?\d{1,6}([.,]\d{0,400})?")
 # What the Fox server writes for komi: hundredths of points, or of stones under Chinese rules.
@@ -237,7 +237,9 @@ class _Reader:
             self.state = self.state.apply(self.state.read_action(word))
         except PlayoutError as error:
             where = f"{node.place}: move {len(self.moves) + 1} ({word[:20]!r})"
-            why = str(error).partition("; legal are")[0]
+            why: object = error
+            if isinstance(error, IllegalActionError):  # which names the action's number
+                why = "the game is over" if self.state.is_terminal else "against the rules there"
             raise DataError(f"{where} cannot be played: {why}") from None
         self.moves.append(word)
         self.comments.append(None)

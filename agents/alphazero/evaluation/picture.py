@@ -26,8 +26,8 @@ SHARES = {
 GAMES = "selfplay/games"
 
 
-def draw(path: Path, run: RunDir, state: State | None, *, alone: bool) -> None:
-    """Writes a PNG file.
+def draw(path: Path, run: RunDir, state: State | None, *, alone: bool) -> bool:
+    """Writes a PNG file, unless there is nothing to show yet; whether it did.
 
     Args:
         path: where to.
@@ -37,7 +37,13 @@ def draw(path: Path, run: RunDir, state: State | None, *, alone: bool) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
+    rows = [row for row in read_rows(run.path) if GAMES in row]
+    shared = any(key in row for row in rows for key in SHARES)
+    rated = [row for row in rows if "eval/rating" in row]
+    if state is None and not (shared or rated):
+        return False
     figure = Figure(figsize=(6 if state is None else 10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     if state is None:
@@ -47,20 +53,19 @@ def draw(path: Path, run: RunDir, state: State | None, *, alone: bool) -> None:
         board.imshow(render_state(state, "rgb_array"))
         board.set_axis_off()
         board.set_title("The end of a game")
-    rows = [row for row in read_rows(run.path) if GAMES in row]
-    shared = any(key in row for row in rows for key in SHARES)
     if shared:
         _draw_shares(curves, rows)
-    rated = [row for row in rows if "eval/rating" in row]
     if rated:
         _draw_rating(curves.twinx() if shared else curves, rated, alone=alone)
     curves.set_xlabel("games of self-play")
     curves.set_xlim(left=0)
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     curves.xaxis.set_major_formatter("{x:,.0f}")
     curves.grid(alpha=0.25)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     replace_file(path.absolute(), data.getvalue())
+    return True
 
 
 def _draw_shares(curves: Axes, rows: list[dict[str, float]]) -> None:

@@ -23,7 +23,7 @@ from playout.agents.alphazero.player import AlphaZeroPlayer, load
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.own import OwnNetwork
 from playout.agents.networks.boards.resnet import parse_size
-from playout.agents.players.load import make_player
+from playout.agents.players.load import game_of_run, make_player
 from playout.agents.players.terminal import painted
 from playout.agents.rating.intervals import format_mean, format_number, format_share
 from playout.agents.rating.play import play_games
@@ -152,16 +152,17 @@ def print_summary(
         lines = summary_lines(report, games, checkpoint_text(run), timed=timed)
         print("\n".join([*lines, ""]), flush=True)
         picture, end = run.path / "summary.png", show_game(player, report, run.seed, until=until)
-        draw(picture, run, end, alone=player.game.num_players == 1)
-        what = "how it learned" if end is None else "this game's end and of how it learned"
-        print(f"A picture of {what}: {picture}\n")
+        if draw(picture, run, end, alone=player.game.num_players == 1):
+            what = "how it learned" if end is None else "this game's end and of how it learned"
+            print(f"A picture of {what}: {picture}\n")
     if warning := resigned_too_soon(run):
         print(f"warning: {warning}\n")
     # A game that was given as an object cannot be made again from what the run stores.
     named = game is None or game_text(game) is not None
     words = () if named else ("--game", "MODULE:NAME")
+    alone = (game_of_run(run.path) if game is None else game).num_players == 1
     print(
-        f"Play against it      {run.command_for('play', *words)}\n"
+        f"{'Watch it play' if alone else 'Play against it':21}{run.command_for('play', *words)}\n"
         f"Ask it about moves   {run.command_for('analyse', *words)}\n"
         f"Let it play others   {run.command_for('match', 'uct:1000', *words)}\n"
         f"See all curves       {as_typed('tensorboard')} --logdir {run.path / 'tb'}"
@@ -234,6 +235,8 @@ def summary_lines(
     lines = [f"What it has learned from {games:,} games of self-play"]
     if checkpoint:
         lines[0] += f" ({checkpoint})"
+    elif not games:
+        lines.append("  No game was over in this time, so nothing was learned: give it more.")
     positions, matches = report["positions"], report.get("matches", [])
     returns, rating = report.get("returns", []), report.get("rating")
     names = [one["by"] for one in positions] + [one["opponent"] for one in matches]

@@ -155,6 +155,7 @@ def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game)
     arguments = ["random", "uct:20", "greedy", "--game", game, "--games", 4, "--openings", 2]
     code, text, _ = run(capsys, *arguments, "--json", out, "--records", games)
     assert code == 0 and "mean result (95 %)" in text
+    assert ("Elo and shares count games won" in text) == (game == "backgammon")
     records = load(games)
     for one in json.loads(out.read_text())["players"]:
         results = [

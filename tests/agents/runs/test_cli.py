@@ -76,6 +76,7 @@ def test_version_is_the_packages(capsys):
         (["rlhf", "zzzz"], "unknown stage 'zzzz'; there are "),
         (["inspect", "/nowhere"], "/nowhere does not exist; `playout list runs`"),
         (["inspect", "/"], "/ is not a run directory"),
+        (["analyse", "/nowhere"], "/nowhere is not a run directory (`playout list runs`"),
         (["ppo", "CartPole-v1", "--optimizer", "lion"], "optimizer must be one of sgd, momentum"),
         (["alphazero", "--learner.optimizer", "lion"], "optimizer must be one of sgd, momentum"),
         (["pretrain-trunk", "digits", "--augment.erase", "2"], "--augment.erase must be from 0"),

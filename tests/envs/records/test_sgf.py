@@ -234,7 +234,10 @@ def test_who_won_a_game_that_was_given_up_is_told(returns, reason, told):
         ("(;SZ[9];B[aa", r"line 1, column 10: this value of B has no end"),
         ("(;SZ)", "line 1, column 5: expected '\\[' after SZ"),
         ("(;SZ[5])x", "line 1, column 9: expected"),
-        ("(;SZ[5]\n;B[aa]\n;W[aa])", r"line 3, column 1: move 2 \('A5'\) cannot be played"),
+        (
+            "(;SZ[5]\n;B[aa]\n;W[aa])",
+            r"line 3, column 1: move 2 \('A5'\) cannot be played: against the rules there",
+        ),
         ("(;SZ[5];B[aa];W[ff])", "line 1, column 14: 'ff' is no point of a board of 5"),
         ("(;SZ[5];B[a])", "'a' is no point"),
         ("(;SZ[5];B[];W[];B[xy])", "'xy' is no point"),

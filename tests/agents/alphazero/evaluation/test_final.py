@@ -6,6 +6,7 @@ import time
 import playout
 import pytest
 from playout.agents.alphazero.evaluation.final import earlier_players, ladder_of, rate_player
+from playout.agents.alphazero.evaluation.picture import draw
 from playout.agents.alphazero.evaluation.report import checkpoint_text, print_summary, summary_lines
 from playout.agents.alphazero.player import load
 from playout.agents.runs.directory import RunDir
@@ -73,6 +74,8 @@ def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
     assert "a twentieth of the run's time" in counted and "no time" not in counted
     nothing = "\n".join(summary_lines({"positions": [], "matches": []}, 1))
     assert "brackets" not in nothing and "uct:N" not in nothing
+    assert "nothing was learned" not in nothing
+    assert "nothing was learned" in "\n".join(summary_lines({"positions": [], "matches": []}, 0))
 
 
 @pytest.mark.slow
@@ -119,4 +122,18 @@ def test_commands_for_a_run_that_cannot_name_its_game_ask_for_it(tmp_path, capsy
     text = capsys.readouterr().out
     assert text.count("--game MODULE:NAME") == 3 and "The run cannot name its game" in text
     print_summary(run, rate=False, game=playout.game("tic_tac_toe"))
-    assert "--game" not in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "--game" not in text and text.startswith("Play against it      ")
+    # Alone, nobody can be played against.
+    print_summary(run, rate=False, game=playout.game("game_2048"))
+    assert capsys.readouterr().out.startswith("Watch it play        ")
+
+
+def test_a_picture_is_made_where_there_is_something_to_show(tmp_path):
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=0)
+    rows = [{"step": 1, "selfplay/games": 0}, {"step": 2, "selfplay/games": 3}]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    picture = tmp_path / "summary.png"
+    assert not draw(picture, run, None, alone=False) and not picture.exists()
+    assert draw(picture, run, playout.game("tic_tac_toe").initial_state(), alone=False)
+    assert picture.read_bytes().startswith(b"\x89PNG")

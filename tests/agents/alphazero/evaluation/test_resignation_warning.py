@@ -18,7 +18,7 @@ from playout.agents.runs.directory import RunDir
     ],
 )
 def test_games_that_were_given_up_too_soon_are_told(tmp_path, capsys, shares, expected):
-    config = {"alphazero": {"selfplay": {"resign_below": -0.9}}}
+    config = {"alphazero": {"game": "tic_tac_toe", "selfplay": {"resign_below": -0.9}}}
     run = RunDir.create(tmp_path / "run", kind="alphazero", config=config, seed=0)
     rows = [{} if share is None else {"selfplay/resigned_wrongly": share} for share in shares]
     lines = "".join(json.dumps({"step": step, **row}) + "\n" for step, row in enumerate(rows, 1))
