@@ -70,6 +70,8 @@ class Decoder:
     Attributes:
         compiled: Steps of a few rows go through compiled code on a CPU, several times faster than a
             step of torch; its last bits are its own.
+        uses: How often rows were read anew or put into another order; what somebody knows of what
+            they hold is true while it stays.
     """
 
     def __init__(self, model: Transformer, *, dtype: torch.dtype) -> None:
@@ -90,7 +92,7 @@ class Decoder:
         self._cache: list[Tensor] = []
         self._small: SmallDecoder | None = None
         self._threads = StepThreads()
-        self.compiled = False
+        self.compiled, self.uses = False, 0
         self._rows = self.lengths = torch.zeros(0, dtype=torch.long, device=self.device)
         self._known: Lengths = np.zeros(0, np.int64)  # `lengths` on the host, which never asks
 
@@ -139,6 +141,7 @@ class Decoder:
             min_rows: So many rows at least are read together, if there are so many.
         """
         count, width = ids.shape
+        self.uses += 1
         self._known = lengths.numpy().copy()
         places, copied = _distinct(ids, lengths, min_rows)
         reading = [ids[places], lengths[places], lengths, copied]
@@ -232,6 +235,7 @@ class Decoder:
             lengths: int64 [A] on the processor, tokens of each row in the new order.
             active: How many of them `step` and `extend` work on.
         """
+        self.uses += 1
         longest = int(lengths.max())
         if not torch.equal(order, torch.arange(len(order))):
             rows = to_device(order, self.device)

@@ -5,7 +5,7 @@ the terminal is chat/'s; where it comes from is run.py's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -184,7 +184,7 @@ class LanguagePlayer:
         check_list(prompts)
         if not prompts:
             raise ConfigError("there are no prompts to answer")
-        sampling = SamplingConfig(0.0) if deterministic else self.sampling
+        sampling = replace(self.sampling, temperature=0.0) if deterministic else self.sampling
         talk, room = self.talk, self.room()
         asked = [
             self._read(talk, prompt, room, names[row] if names else f"prompt {row}")

@@ -70,6 +70,11 @@ class AnswerTrie:
         # What left the tree, which only unrestricted tokens do, can but end.
         return None if tree is None else tuple(sorted(tree.get(tuple(written), self._stop)))
 
+    def longest(self, row: int) -> int:
+        """Tokens of the longest way to write an answer, its end token included; 0 where any may."""
+        tree = self._rows[row]
+        return 0 if tree is None else 1 + max(map(len, tree))
+
     def mask(self, row: int, written: Sequence[int]) -> Mask | None:
         """The same as bool [V]; None where all may."""
         following = self.following(row, written)

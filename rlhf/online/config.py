@@ -4,6 +4,7 @@ The commands `rlhf` and `grpo` inherit their flags from these, so every default 
 No torch, so that `--help` stays quick. What the settings do is the trainers' business.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -63,6 +64,13 @@ VARIANTS = {
 }
 
 
+def _check_not_negative(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{name} must be a number and not negative, not {value}")
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeLimits:
     """What cuts answers and episodes; 0 sets no limit."""
@@ -81,9 +89,7 @@ class EpisodeLimits:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        for name in ("max_turns", "max_tokens", "max_seconds", "call_seconds"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
+        _check_not_negative(self, "max_turns", "max_tokens", "max_seconds", "call_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,7 @@ class EpisodeOptions:
     stop: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT")] = ()
     """A text that ends an answer besides the model's own end; may be repeated."""
     constrained: bool = False
-    """Only what the environment lists as an answer can be written."""
+    """Only what the environment lists as an answer can be written, however long it is."""
     env_timeout: float = 60.0
     """Seconds that one call of an environment may take; 0: no limit."""
     on_failure: Annotated[str, arg(metavar="stop|skip")] = "stop"
@@ -156,8 +162,11 @@ class OnlineConfig(EpisodeOptions):
         check_optimizer(self.optimizer)
         if self.kl_estimator not in ESTIMATORS:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
-        if self.kl_coef < 0:
-            raise ConfigError(f"kl_coef must not be negative, not {self.kl_coef}")
+        _check_not_negative(self, "kl_coef")
+        if self.missing_end_penalty is not None and not math.isfinite(self.missing_end_penalty):
+            raise ConfigError(
+                f"missing_end_penalty must be a finite number, not {self.missing_end_penalty}"
+            )
         self.check_failure()
 
     def limits(self) -> EpisodeLimits:
@@ -229,8 +238,7 @@ class RLHFConfig(OnlineConfig):
         OnlineConfig.__post_init__(self)
         if self.critic not in CRITICS:
             raise ConfigError(f"critic must be one of {', '.join(CRITICS)}, not {self.critic!r}")
-        if self.kl_target < 0 or self.kl_horizon < 0:
-            raise ConfigError("kl_target and kl_horizon must not be negative")
+        _check_not_negative(self, "kl_target", "kl_horizon", "value_warmup")
 
     def ppo_config(self) -> PPOConfig:
         """The settings of `ppo_update` and `compute_gae`."""
@@ -273,7 +281,8 @@ class GRPOConfig(OnlineConfig):
     """So many times, sample other groups in place of those whose answers all get the same reward,
     from which nothing is learned (DAPO's dynamic sampling); rewards are then asked twice."""
     whole_only: bool = False
-    """Learn nothing from episodes with an answer that was cut off."""
+    """Learn nothing from episodes with an answer that was cut off; the best of a group is the best
+    of its whole ones."""
 
     def __post_init__(self) -> None:
         OnlineConfig.__post_init__(self)
@@ -286,8 +295,7 @@ class GRPOConfig(OnlineConfig):
             if getattr(self, name) not in known:
                 listed = ", ".join(filter(None, known))
                 raise ConfigError(f"{name} must be one of {listed}, not {getattr(self, name)!r}")
-        if self.resample < 0:
-            raise ConfigError(f"resample must not be negative, not {self.resample}")
+        _check_not_negative(self, "clip_high", "resample")
         if self.group < 2 or self.batch % self.group:
             raise ConfigError(
                 f"a group needs at least 2 responses and must divide the batch of {self.batch}, "

@@ -9,12 +9,13 @@ episodes.py's and the trainers'.
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from playout.errors import DataError, EnvironmentFault
-from playout.rlhf.data.messages import as_messages
+from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 from playout.rlhf.environments.prompts import PROMPTS
@@ -82,8 +83,10 @@ class EpisodeEngine:
             dtype: Of matrix products.
             sampling: How tokens are chosen; at temperature 1 by default.
             stop: Texts that end an answer besides the model's own stop tokens.
-            constrained: Only what the environment's `answers` lists can be written.
-            as_user: A prompt of plain text is a user's message to a model with a chat template.
+            constrained: Only what the environment's `answers` lists can be written; an answer then
+                has room for the longest of them, as far as the context goes.
+            as_user: Prompts and replies of plain text are a user's messages to a model with a chat
+                template; else they are continued as they stand.
             exact: What is sampled does not depend on the episodes beside it.
             max_rows: More episodes than this are played in several batches.
         """
@@ -91,6 +94,7 @@ class EpisodeEngine:
         self.decoder.compiled = not exact
         self.tokenizer, self.limits, self.exact = tokenizer, limits, exact
         self.format = conversation_format(tokenizer)
+        self.plain_format = conversation_format(tokenizer, plain=True)
         self.stops = StopStrings(tokenizer, stop) if stop else None
         self.constrained, self.max_rows = constrained, max_rows
         self.as_user = as_user and self.format.speaks_in_turns
@@ -133,8 +137,10 @@ class EpisodeEngine:
         while len(live):
             now = [seats[i] for i in live]
             held = np.array([len(seat.episode.tokens) for seat in now])
-            budgets = np.minimum(self.limits.max_new_tokens, self.longest - held)
             trie = self._trie(now) if self.constrained else None
+            longest = 0 if trie is None else [trie.longest(line) for line in range(len(now))]
+            budgets = np.maximum(self.limits.max_new_tokens, longest)
+            budgets = np.minimum(budgets, self.longest - held)
             begun = time.perf_counter()
             length, parts = int((held + budgets).max()), [seat.unread for seat in now]
             logits = rows.go_on(live, parts, length) if turn else rows.begin(parts, length)
@@ -256,10 +262,12 @@ class _Seat:
         if step.reply is not None:
             episode.replies.append(step.reply)
         if step.done:
-            episode.ended = self.over = True
+            asked_only = self.request.factory.name == PROMPTS
+            episode.ended = episode.answer_ended[-1] if asked_only else True
+            self.over = True
             return
         try:
-            new = [] if step.reply is None else self.engine.format.between(step.reply, stopped)
+            new = [] if step.reply is None else self._read(step.reply, stopped)
         except DataError as error:
             self._fail(error)
             return
@@ -283,6 +291,16 @@ class _Seat:
                 episode.metrics = self.environment.metrics()
         except EnvironmentFault as error:
             self._fail(error)
+            return
+        if episode.truncated == "environment" and episode.roles:
+            with suppress(EnvironmentFault):  # who knows, after the end
+                episode.next_role = self.environment.role()
+
+    def _read(self, reply: Prompt, stopped: bool) -> list[int]:
+        """What the policy reads between its answer and the next; `stopped` by a stop token."""
+        plain = isinstance(reply, str) and not self.engine.as_user
+        talk = self.engine.plain_format if plain else self.engine.format
+        return talk.between(reply, stopped)
 
     def _reward(self, step: Step) -> None:
         episode = self.episode
@@ -297,6 +315,7 @@ class _Seat:
                 f"the environment {self.environment.name}: step gave rewards by role, but it has "
                 "no method role"
             )
+        episode.by_role = True
         numbers = {str(name): float(value) for name, value in dict(step.reward).items()}
         episode.rewards.append(numbers.get(role, 0.0))
         episode.role_rewards.append(numbers)

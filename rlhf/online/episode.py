@@ -34,6 +34,11 @@ class Episode:
     """Who answered at each turn, of an environment with roles; else empty."""
     role_rewards: list[dict[str, float]] = field(default_factory=list)
     """For each turn what each role got, of an environment with roles; else empty."""
+    by_role: bool = False
+    """The environment gives rewards by role: one policy plays them all."""
+    next_role: str = ""
+    """Who would have answered next, where an environment with roles cut the episode; empty where it
+    does not say."""
     tokens: list[int] = field(default_factory=list)
     """All ids that were read or written, [L]."""
     mask: list[bool] = field(default_factory=list)
@@ -63,8 +68,20 @@ class Episode:
 
     @property
     def total(self) -> float:
-        """The sum of the environment's rewards."""
-        return sum(self.rewards)
+        """The sum of the environment's rewards; of rewards by role, the mean of the roles' sums."""
+        if not self.by_role:
+            return sum(self.rewards)
+        totals = self.role_totals
+        return sum(totals.values()) / len(totals)
+
+    @property
+    def role_totals(self) -> dict[str, float]:
+        """What each role got in all, of those that answered or got something."""
+        found = dict.fromkeys(self.roles, 0.0)
+        for got in self.role_rewards:
+            for role, reward in got.items():
+                found[role] = found.get(role, 0.0) + reward
+        return found
 
     @property
     def answer(self) -> str:
@@ -112,7 +129,11 @@ class Episode:
 
 
 def environment_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Means over episodes under env/: reward, turns, how they ended, and environments' own."""
+    """Means over episodes under env/: reward, turns, how they ended, and environments' own.
+
+    Rewards by role are told role by role besides. Of an environment's own numbers those count whose
+    names are none of ours.
+    """
     count = len(episodes)
     found = {
         "env/reward": sum(episode.total for episode in episodes) / count,
@@ -120,8 +141,13 @@ def environment_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         "env/ended": sum(episode.ended for episode in episodes) / count,
         "env/truncated": sum(bool(episode.truncated) for episode in episodes) / count,
     }
-    own = dict.fromkeys(name for episode in episodes for name in episode.metrics)
-    for name in own:
-        values = [episode.metrics[name] for episode in episodes if name in episode.metrics]
-        found[f"env/{name}"] = sum(values) / len(values)
+    by_role = [
+        {f"role/{role}": total for role, total in episode.role_totals.items()}
+        for episode in episodes
+        if episode.by_role
+    ]
+    for given in (by_role, [episode.metrics for episode in episodes]):
+        for name in dict.fromkeys(name for numbers in given for name in numbers):
+            values = [numbers[name] for numbers in given if name in numbers]
+            found.setdefault(f"env/{name}", sum(values) / len(values))
     return found

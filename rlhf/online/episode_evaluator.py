@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
-from playout.errors import DataError, EnvironmentFault
+from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.evaluation.evaluator import deviation
@@ -87,6 +87,26 @@ class EpisodeEvaluator:
             raise EnvironmentFault(describe(next(e for e in found if e.error)))
         return good
 
+    def check_constrained(self) -> None:
+        """Refuse to hold answers to a list where the environment never gives one.
+
+        Raises:
+            ConfigError: It has no method `answers`.
+        """
+        if not self.constrained:
+            return
+        made = self.factory()
+        try:
+            if not callable(getattr(made, "answers", None)):
+                raise ConfigError(
+                    f"--constrained needs an environment that lists answers, and "
+                    f"{self.factory.name} has no method answers"
+                )
+        finally:
+            close = getattr(made, "close", None)
+            if callable(close):
+                close()
+
     def engine(self, model: Transformer | Decoder, *, temperature: float) -> EpisodeEngine:
         """What plays with `model` as it is now."""
         return EpisodeEngine(
@@ -109,6 +129,7 @@ class EpisodeEvaluator:
         *,
         folder: Path | None = None,
         step: int = 0,
+        kl_coef: float | None = None,
     ) -> dict[str, float]:
         """Means over the episodes; the first of them are written to `folder`/samples.
 
@@ -117,6 +138,8 @@ class EpisodeEvaluator:
             reference: For KL in nats an episode.
             folder: Of the run; no table if None.
             step: Names the table.
+            kl_coef: Of the objective, the reward less so many times KL, which is left out where
+                rewards are given by role; no objective if None.
         """
         decoder = Decoder(model, dtype=self.dtype)
         sampled, reward = self._scored(decoder, self.temperature)
@@ -168,6 +191,9 @@ class EpisodeEvaluator:
         for name, value in environment_metrics(greedy).items():
             if name not in ("env/reward", "env/turns", "env/ended", "env/truncated"):
                 found[f"{name.removeprefix('env/')}_greedy"] = value
+        # What one role wins another may lose: more reward is then no better policy.
+        if kl_coef is not None and not any(episode.by_role for episode in sampled):
+            found["objective"] = found["reward"] - kl_coef * found["kl"]
         return found
 
     def _scored(self, model: Decoder, temperature: float) -> tuple[list[Episode], torch.Tensor]:
@@ -212,7 +238,6 @@ class EpisodeEvaluator:
         step: int = 0,
         kl_coef: float = 0.1,
     ) -> dict[str, float]:
-        """What `measure` finds under eval/, and the objective: reward less `kl_coef` times KL."""
-        found = self.measure(model, reference, folder=folder, step=step)
-        found["objective"] = found["reward"] - kl_coef * found["kl"]
+        """What `measure` finds, the objective too, under eval/."""
+        found = self.measure(model, reference, folder=folder, step=step, kl_coef=kl_coef)
         return {f"eval/{name}": value for name, value in found.items()}

@@ -1,8 +1,10 @@
 """Episodes with scores and KL, laid out as the rollout that agents' learner takes.
 
 Every token pays for its KL; the environment's rewards come with the last token of their turn, a
-reward function's score with the last of all. Episodes are engine.py's, their rows rows.py's,
-advantages agents' or grpo.py's.
+reward function's score with the last of all. Where the environment cuts an episode, what would
+follow is valued for the role that would go on. Of another role no place says what its last answer
+led to: PPO leaves that answer out, and values what came before by where it began. Episodes are
+engine.py's, their rows rows.py's, advantages agents' or grpo.py's.
 """
 
 from collections.abc import Sequence
@@ -103,6 +105,7 @@ def no_episodes(
         role=number,
         num_roles=1,
         continues=false[:, 0],
+        unresolved=false,
     )
     obs, zero, false = ids.to(device), zero.to(device), false.to(device)
     rollout = Rollout(
@@ -213,9 +216,9 @@ def score_episodes(
     rows = lay_out(episodes, pad)
     scored, columns = score_texts(reward, episodes) if given is None else given
     unfinished = (rows.cuts & rows.last).any(1)
-    obs, actions, valid, last, unfinished, scores, earned, cuts, *few = pack_to_device(
+    obs, actions, valid, last, unresolved, unfinished, scores, earned, cuts, *few = pack_to_device(
         [
-            *(rows.obs, rows.actions, rows.valid, rows.last, unfinished),
+            *(rows.obs, rows.actions, rows.valid, rows.last, rows.unresolved, unfinished),
             *(scored[rows.episode], rows.rewards, rows.cuts & ~rows.last),
             *([] if rows.allowed is None else [rows.allowed]),
         ],
@@ -238,11 +241,17 @@ def score_episodes(
     if whiten:
         middle, spread = _moments(rewards[valid])
         rewards = ((rewards - middle) / (spread + 1e-8) + middle) * valid
-    never = torch.zeros_like(valid)
-    truncations = never
+    truncations = torch.zeros_like(valid)
     if bootstrap is not None:
         truncations = last & to_device(rows.continues, valid.device)[:, None]
         bootstrap = bootstrap * truncations
+    learned = valid
+    if policy.value_head is not None and bool(rows.unresolved.any()):
+        learned = valid & ~unresolved
+        before, begin = _before(learned, unresolved)
+        truncations = truncations | before
+        known = values.gather(1, begin[:, None]) * before
+        bootstrap = known if bootstrap is None else bootstrap + known
     rollout = Rollout(
         obs=obs,
         actions=actions,
@@ -251,7 +260,7 @@ def score_episodes(
         rewards=rewards,
         terminations=last & ~truncations,
         truncations=truncations,
-        valid=valid,
+        valid=learned,
         last_values=torch.zeros(len(obs), device=obs.device),
         bootstrap_values=bootstrap,
         ref_logprobs=theirs,
@@ -287,6 +296,18 @@ def _values_after(
     obs, valid = pack_to_device([ids, asked], policy.model.device)
     _, _, values = policy.assess(obs, torch.full_like(obs, pad), valid)
     return values.sum(1, keepdim=True)
+
+
+def _before(learned: Tensor, unresolved: Tensor) -> tuple[Tensor, Tensor]:
+    """Of rows with an unresolved answer: the last step before it, and the step where it begins.
+
+    Both masks are bool [R, T]; so is the first result, with nothing where nothing comes before, and
+    the second is int64 [R].
+    """
+    steps = torch.arange(learned.shape[1], device=learned.device)
+    begin = unresolved.int().argmax(1)
+    last = torch.where(learned, steps, -1).amax(1)
+    return (steps == last[:, None]) & unresolved.any(1, keepdim=True), begin
 
 
 def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:

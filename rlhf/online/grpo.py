@@ -216,12 +216,15 @@ class GRPOTrainer(OnlineTrainer):
     def _advantages(self, whole: Tensor, episodes: Episodes) -> Tensor:
         """Of each row, [R]."""
         config, settled = self.config, self.config.settled
+        groups = to_device(episodes.groups, whole.device)
         if config.whole_only:
             complete = to_device(~(episodes.rows.cuts & episodes.rows.valid).any(1), whole.device)
             episodes.rollout.valid = episodes.rollout.valid & complete[:, None]
+            if settled.baseline == "best":  # of the whole ones: each other is a group of its own
+                alone = -1 - torch.arange(len(whole), device=whole.device)
+                groups = torch.where(complete, groups, alone)
         if settled.baseline == "group" and self._full(episodes):
             return group_advantages(whole, config.group, scale=settled.scaled)
-        groups = to_device(episodes.groups, whole.device)
         found = grouped_advantages(whole, groups, baseline=settled.baseline, scale=settled.scaled)
         if settled.baseline == "best":  # the others teach nothing, and are no part of a mean
             episodes.rollout.valid = episodes.rollout.valid & (found > 0)[:, None]

@@ -167,7 +167,9 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
             x = (hidden * trunk.norm).cpu().double()
         wanted = returns[valid].cpu().double()
         gram = ranks.add_(x.T @ x)
-        gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
+        # Of no rows at all the fit is 0.
+        scale = gram.diagonal().mean().clamp(min=1e-30)
+        gram += ridge * scale * torch.eye(len(gram), dtype=torch.float64)
         weight = torch.linalg.solve(gram, ranks.add_(x.T @ wanted))
         weight = weight.float()[None]
         if self.sharded:

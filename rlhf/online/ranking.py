@@ -6,6 +6,7 @@ What DPO learns from where nobody has voted. Votes of people are data/records.py
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.data.records import Preference
+from playout.rlhf.data.records import Preference, prompt_key
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.generation.responses import sample_responses
@@ -59,7 +60,8 @@ def rank_samples(
     """
     if samples < 2:
         raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
-    asked = list(dict.fromkeys(prompts)) if tasks is None else prompts
+    alike = {prompt_key(prompt): prompt for prompt in prompts}
+    asked = list(alike.values()) if tasks is None else prompts
     found: list[list[tuple[float, str]]] = [[] for _ in asked]
     for draw in range(samples):
         answers = sample_responses(
@@ -105,6 +107,7 @@ def rank_episodes(
     """Pairs from the best and the worst of some episodes of each task and seed.
 
     A pair is what was read up to the first answer in which the two episodes differ, and both
+    answers. With roles, two episodes are compared by what the role got in all that wrote these
     answers. Where that is not the first answer, what was read is a conversation, which only a model
     with a chat template can be asked again; of other models such pairs are left out, as are cut
     answers.
@@ -144,17 +147,12 @@ def rank_episodes(
     if given is None:
         given, _ = score_texts(reward, played)
     scores = iter(given.tolist())
-    totals = [episode.total + next(scores) if not episode.error else None for episode in played]
     pairs = []
     for first in range(0, len(played), samples):
-        numbered = zip(totals[first : first + samples], range(first, first + samples), strict=True)
-        group = [(total, number) for total, number in numbered if total is not None]
-        if not group:
-            continue
-        (low, worst), (high, best) = min(group), max(group)
-        pair = _pair(played[best], played[worst]) if low < high else None
+        group = [(one, next(scores)) for one in played[first : first + samples] if not one.error]
+        pair = _pair_of(group, as_user=engine.as_user)
         if pair is not None:
-            pairs.append(Preference(*pair, margin=round(high - low, 4)))
+            pairs.append(pair)
     if not pairs:
         raise DataError(
             "of no task do two episodes differ in reward by answers that ended; there is nothing "
@@ -163,22 +161,62 @@ def rank_episodes(
     return pairs
 
 
-def _pair(best: Episode, worst: Episode) -> tuple[Prompt, str, str] | None:
-    """What was read before the first answers that differ, and these; None where it cannot be."""
-    for turn, (good, bad) in enumerate(zip(best.answers, worst.answers, strict=False)):
-        if good != bad:
-            whole = best.answer_ended[turn] and worst.answer_ended[turn]
-            if not whole or not good.strip() or not bad.strip():
-                return None
-            if turn == 0:
-                return best.prompt, good, bad
-            if isinstance(best.prompt, str):
-                return None
-            before = replace(best, answers=best.answers[:turn], replies=best.replies[:turn])
-            return before.messages, good, bad
-        if best.replies[turn : turn + 1] != worst.replies[turn : turn + 1]:
+def _pair_of(group: Sequence[tuple[Episode, float]], *, as_user: bool) -> Preference | None:
+    """The pair of a task's episodes, each with what a reward function gave it; None without one.
+
+    Of all the best and the worst; with roles, of all pairs the two that lie farthest apart.
+    """
+    found, largest = None, 0.0
+    candidates = list(combinations(group, 2))
+    if candidates and not any(episode.roles for episode, _ in group):
+        totals = [(episode.total + given, number) for number, (episode, given) in enumerate(group)]
+        candidates = [(group[max(totals)[1]], group[min(totals)[1]])]
+    for (one, given), (other, other_given) in candidates:
+        turn = _parting(one, other)
+        if turn is None:
+            continue
+        margin = (_got(one, turn) + given) - (_got(other, turn) + other_given)
+        best, worst = (one, other) if margin > 0 else (other, one)
+        pair = _pair(best, worst, as_user=as_user) if abs(margin) > largest else None
+        if pair is not None:
+            largest = abs(margin)
+            found = Preference(*pair, margin=round(largest, 4))
+    return found
+
+
+def _got(episode: Episode, turn: int) -> float:
+    """What the episode gave in all to whoever answered at a turn."""
+    return episode.role_totals[episode.roles[turn]] if episode.roles else episode.total
+
+
+def _parting(one: Episode, other: Episode) -> int | None:
+    """The turn of the first answers that differ; None where the environment differed before."""
+    for turn, (first, second) in enumerate(zip(one.answers, other.answers, strict=False)):
+        if one.roles[turn : turn + 1] != other.roles[turn : turn + 1]:
+            return None
+        if first != second:
+            return turn
+        if one.replies[turn : turn + 1] != other.replies[turn : turn + 1]:
             return None  # the environment drew differently
     return None
+
+
+def _pair(best: Episode, worst: Episode, *, as_user: bool = True) -> tuple[Prompt, str, str] | None:
+    """What was read before the first answers that differ, and these; None where it cannot be."""
+    turn = _parting(best, worst)
+    if turn is None:
+        return None
+    good, bad = best.answers[turn], worst.answers[turn]
+    whole = best.answer_ended[turn] and worst.answer_ended[turn]
+    if not whole or not good.strip() or not bad.strip():
+        return None
+    if turn == 0:
+        return best.prompt, good, bad
+    said = [best.prompt, *([] if as_user else best.replies[:turn])]
+    if any(isinstance(part, str) for part in said):  # what is read as it stands is no message
+        return None
+    before = replace(best, answers=best.answers[:turn], replies=best.replies[:turn])
+    return before.messages, good, bad
 
 
 def write_preferences(path: Path, pairs: Sequence[Preference]) -> None:

@@ -19,7 +19,7 @@ import torch
 from playout.errors import ConfigError, DataError
 from playout.own_code import fault_of, load_object, trust
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.environments.checked import as_number, kind_of
+from playout.rlhf.environments.checked import STOPS, as_number, kind_of
 from playout.rlhf.online.episode import Episode
 from torch import Tensor
 
@@ -144,7 +144,9 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
             found = found.tolist()
         elif isinstance(found, Iterator):
             found = list(itertools.islice(found, len(texts) + 1))
-    except (Exception, SystemExit) as error:
+    except STOPS:
+        raise
+    except BaseException as error:
         raise DataError(f"the reward function {name} raised {fault_of(error)}") from error
     if inspect.iscoroutine(found):
         found.close()  # or Python warns that nobody waited for it

@@ -44,7 +44,11 @@ class TokenRows:
     """int64 [R]: number of the row's role, 0 where there are none."""
     num_roles: int
     continues: Tensor
-    """bool [R]: the environment cut the episode, so that what would follow is valued."""
+    """bool [R]: the environment cut the episode where the row's role would go on, so that what
+    would follow is valued."""
+    unresolved: Tensor
+    """bool [R, T]: choices of a role's last answer in an episode that the environment cut where
+    another role would go on: no place of the role's own says what that answer led to."""
     allowed: Tensor | None = None
     """int64 [R, T, K]: of constrained decoding the ids among which an action was chosen, padded
     with -1, nothing but -1 where that was the whole vocabulary."""
@@ -65,7 +69,8 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
     width = max(len(episodes[number].tokens) for number, _ in cast)
     shape = len(cast), width - 1
     ids = np.full((len(cast), width), pad)
-    valid, last, cuts = np.zeros((3, *shape), bool)
+    valid, last, cuts, unresolved = np.zeros((4, *shape), bool)
+    continues = np.zeros(len(cast), bool)
     rewards, logprobs = np.zeros((2, *shape), np.float32)
     turns = np.zeros(shape, np.int64)
     choices = max((len(few) for one in episodes for few in one.allowed), default=0)
@@ -90,6 +95,10 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
         ends[np.array(episode.turns[1:])[places]] = places
         mine = [turn for turn in range(episode.num_turns) if written[ends[turn]]]
         last[row, ends[mine[-1]]] = True
+        if episode.truncated == "environment":
+            continues[row] = role in ("", episode.next_role)
+            if not continues[row]:
+                unresolved[row, : length - 1] = written & (turns[row, : length - 1] == mine[-1])
         for turn in mine:
             cuts[row, ends[turn]] = not episode.answer_ended[turn]
         for turn in range(episode.num_turns):
@@ -102,7 +111,6 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
                 role, 0.0
             )
     roles = sorted({role for _, role in cast})
-    continues = [episodes[number].truncated == "environment" for number, _ in cast]
 
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
@@ -119,6 +127,7 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
         episode=torch.tensor([number for number, _ in cast]),
         role=torch.tensor([roles.index(role) for _, role in cast]),
         num_roles=len(roles),
-        continues=torch.tensor(continues),
+        continues=tensor(continues),
+        unresolved=tensor(unresolved),
         allowed=tensor(allowed) if choices else None,
     )

@@ -268,7 +268,9 @@ class OnlineTrainer(Trainer):
         config, ppo = self.config, self.ppo
         left = 1.0 - self.updates / config.updates if ppo.anneal_lr else 1.0
         self.optimizer.lr = ppo.learning_rate * left
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.updates)
+        # A generator's seed has 64 bits: what does not fit above comes in below.
+        order = ((self.seed << 32) ^ (self.seed >> 32)) + self.updates
+        generator = torch.Generator().manual_seed(order % 2**64)
         learned = ppo_update(
             self.policy,
             self.optimizer,

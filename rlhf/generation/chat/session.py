@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from playout.errors import DataError
 from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import fit_prompt
+from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.player import Answer, LanguagePlayer
 from playout.rlhf.generation.stops import AnswerText, StopStrings
@@ -47,7 +48,8 @@ class Session:
         self.turns: list[Turn] = []
         self.left_out, self.cut = False, 0
         self._after: list[list[int]] = []  # tokens of the conversation up to each turn's end
-        self._cached: list[int] = []  # what the decoder's row holds
+        self._cached: list[int] = []  # what the decoder's row holds, while its uses stay
+        self._uses: tuple[Decoder, int] | None = None
         self._capacity = 0
 
     def ask(self, line: str, hear: Callable[[str], None] | None = None) -> Answer:
@@ -165,11 +167,13 @@ class Session:
             if token not in talk.stop_ids:
                 hear(text.push(token))
 
-        cached, self._cached = self._cached, []
+        decoder = player.decoder
+        mine = self._uses == (decoder, decoder.uses)
+        cached, self._cached = self._cached if mine else [], []
         finished = False
         with suppress(KeyboardInterrupt):
             out = generate(
-                player.decoder,
+                decoder,
                 [ids],
                 max_new_tokens=player.max_new_tokens,
                 stop=talk.stop_ids,
@@ -185,6 +189,7 @@ class Session:
         hear(text.finish())
         # The last token was chosen and not yet read.
         self._cached = [*ids, *tokens][:-1] if tokens else []
+        self._uses = decoder, decoder.uses
         return Answer(text.text, tokens, logprobs, finished, len(ids), self.cut)
 
     def _make_room(self, length: int) -> None:

@@ -106,3 +106,13 @@ def test_another_number_type_prepares_the_weights_anew(player):
     assert player._decoder.dtype == torch.bfloat16
     player.dtype = torch.float32
     assert player.act(["the film"], deterministic=True) == first
+
+
+def test_the_likeliest_tokens_are_those_under_the_repetition_penalty(player):
+    player.repetition_penalty = 5.0
+    (found,) = player.answer(["the film"], deterministic=True)
+    player.temperature = 0.0
+    (expected,) = player.answer(["the film"])
+    assert found == expected
+    player.repetition_penalty = 1.0
+    assert player.answer(["the film"], deterministic=True) != [expected]

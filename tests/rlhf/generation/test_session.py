@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from playout.errors import DataError
 from playout.rlhf.generation.chat.session import Session
 from playout.rlhf.generation.chat.terminal import chat
@@ -164,3 +165,22 @@ def test_a_template_that_takes_no_system_message_says_so_and_the_talk_goes_on():
         write=lambda piece: None,
     )
     assert count == 1 and any("refuses the conversation" in line for line in shown)
+
+
+@pytest.mark.parametrize("used", ["act", "dtype"])
+def test_what_others_do_with_the_player_between_two_lines_changes_no_answer(used):
+    answers = []
+    for between in (False, True):
+        player = player_of(temperature=0.0)
+        session = Session(player, whole=True)
+        session.ask("the cat")
+        if between and used == "act":
+            player.act(["some other text"])
+        elif between:
+            player.dtype = torch.bfloat16
+            assert player.decoder.dtype == torch.bfloat16
+            player.dtype = torch.float32  # the weights are prepared anew, and nothing was read
+        answer = session.ask("sat?")
+        answers.append((answer.tokens, answer.logprobs))
+    assert answers[0][0] == answers[1][0]
+    assert answers[0][1] == pytest.approx(answers[1][1], abs=1e-5)

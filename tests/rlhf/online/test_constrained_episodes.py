@@ -1,8 +1,12 @@
 """Episodes whose answers are held to a list: what is sampled is what is learned from."""
 
+from pathlib import Path
+
+import playout
 import pytest
 import torch
 from playout.agents.networks.policy import Minibatch
+from playout.errors import ConfigError
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.conversation import conversation_format
@@ -10,6 +14,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits, GRPOConfig, RLHFConfig
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest
+from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.ppo import RLHFTrainer
@@ -46,11 +51,11 @@ class OneDish(Menu):
         return None, float(answer.strip() == "ab"), True
 
 
-def play(model, tokenizer, maker, count, temperature=1.0):
+def play(model, tokenizer, maker, count, max_new_tokens=8):
     engine = EpisodeEngine(
         model,
         tokenizer,
-        limits=EpisodeLimits(max_new_tokens=8),
+        limits=EpisodeLimits(max_new_tokens=max_new_tokens),
         seed=3,
         dtype=torch.float32,
         constrained=True,
@@ -144,3 +149,68 @@ def test_a_constrained_turn_ends_as_the_template_ends_it():
         assert set(episode.allowed[-1]) >= set(talk.stop_ids)
         ends.add(episode.tokens[-1])
     assert ends == set(talk.stop_ids)
+
+
+class LongMenu(OneDish):
+    dishes = ("a long name of a dish", "fish")
+
+
+def test_a_listed_answer_is_written_whole_however_short_answers_may_be(tokenizer):
+    """Elsewhere, and where nothing is listed, the limit is what it is."""
+
+    class Both(LongMenu):
+        def reset(self, task, seed):
+            self.first = True
+            return "what will it be"
+
+        def answers(self):
+            return list(self.dishes) if self.first else None
+
+        def step(self, answer):
+            done, self.first = not self.first, False
+            return " and then", 0.0, done
+
+    found = play(small_model(tokenizer), tokenizer, Both, 24, max_new_tokens=2)
+    assert {episode.answers[0].strip() for episode in found} == set(LongMenu.dishes)
+    for episode in found:
+        written = [t for t, own in zip(episode.turns, episode.mask, strict=True) if own]
+        assert episode.answer_ended[0] and written.count(1) <= 2
+
+
+def test_what_lists_no_answers_is_refused_where_answers_are_held_to_a_list(tokenizer):
+    closed = []
+
+    class Free:
+        def reset(self, task, seed):
+            return "x"
+
+        def step(self, answer):
+            return None, 0.0, True
+
+        def close(self):
+            closed.append(self)
+
+    limits = EpisodeLimits()
+    with pytest.raises(ConfigError, match=r"lists answers, and .*Free has no method answers"):
+        EpisodeEvaluator(
+            tokenizer, own_environment(Free), 1, limits, constrained=True
+        ).check_constrained()
+    assert len(closed) == 1
+    EpisodeEvaluator(tokenizer, own_environment(Free), 1, limits).check_constrained()
+    EpisodeEvaluator(
+        tokenizer, own_environment(Menu), 1, limits, constrained=True
+    ).check_constrained()
+
+
+@pytest.mark.slow
+def test_a_stage_that_could_constrain_nothing_does_not_begin(tmp_path):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    few = {"constrained": True, "run": tmp_path / "run", "size": "tiny", "quiet": True}
+
+    class Free(OneDish):
+        answers = None
+
+    for given in ({"env": Free}, {"prompts": ["a film"], "reward_fn": lambda texts: [0.0]}):
+        with pytest.raises(ConfigError, match="--constrained needs an environment that lists answ"):
+            playout.grpo(base, **given, **few)
+    assert not (tmp_path / "run").exists()

@@ -15,9 +15,11 @@ from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.episode import environment_metrics
 from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rows import lay_out
+from small_language import chat_tokenizer, small_model
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +247,21 @@ def test_only_who_has_answered_has_a_role(model, tokenizer, limits, cut, turns):
     assert rows.num_roles == min(turns, 2) and bool(rows.valid.any(1).all())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_who_would_go_on_is_known_where_the_environment_cuts_and_says(model, tokenizer, known):
+    class Cut(Two):
+        def step(self, answer):
+            return (*super().step(answer)[:2], False, self.turn == 3)
+
+        def role(self):
+            return f"player {self.turn % 2}" if known or self.turn < 3 else ["x"][1]
+
+    (found,) = play(model, tokenizer, Cut, 1)
+    assert not found.error and found.truncated == "environment" and len(found.roles) == 3
+    assert found.next_role == ("player 1" if known else "")
+    assert lay_out([found], tokenizer.pad_id).continues.tolist() == [False, known]
+
+
 def faulty(step=None, reset="go"):
     class Faulty:
         def reset(self, task, seed):
@@ -330,3 +347,42 @@ def test_stop_strings_end_an_answer_and_are_no_part_of_it(model, tokenizer):
     cut = play(model, tokenizer, Talk, 6, stop=[letter])
     assert cut[0].answers[0] == whole[: whole.index(letter)] and cut[0].answer_ended[0]
     assert not any(letter in answer for episode in cut for answer in episode.answers)
+
+
+@pytest.mark.parametrize("style", ["chatml", "headers"])
+def test_plain_texts_of_all_turns_stand_as_they_are(style):
+    tokenizer = chat_tokenizer(style)
+    engine = EpisodeEngine(
+        small_model(tokenizer),
+        tokenizer,
+        limits=EpisodeLimits(max_new_tokens=4),
+        seed=3,
+        dtype=torch.float32,
+        as_user=False,
+    )
+    for episode in engine.run(
+        [EpisodeRequest(own_environment(Talk), None, 3, n) for n in range(8)]
+    ):
+        assert episode.num_turns == 4 and not episode.error
+        said = ["start 3", *episode.replies]
+        for turn, stops in enumerate([True, *episode.answer_ended[:-1]]):
+            read = [
+                token
+                for token, own, of in zip(episode.tokens, episode.mask, episode.turns, strict=True)
+                if of == turn and not own
+            ]
+            assert tokenizer.decode(read) == said[turn]
+            special = [token for token in read if tokenizer.is_special(token)]
+            assert special == ([] if stops else [tokenizer.end_id]) or turn == 0
+    assert set(engine.format.stop_ids) == set(engine.rules.stop_ids)
+
+
+def test_an_environments_own_metrics_take_no_name_of_ours(model, tokenizer):
+    class Told(Once):
+        def metrics(self):
+            return {"reward": 99.0, "ended": 7.0, "turns": 7.0, "truncated": 7.0, "own": 2.0}
+
+    found = environment_metrics(play(model, tokenizer, Told, 2, tasks=["a", "b"]))
+    assert found == {
+        "env/reward": 1.0, "env/turns": 1.0, "env/ended": 1.0, "env/truncated": 0.0, "env/own": 2.0
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from playout.rlhf.environments.load import own_environment
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import GRPOConfig
-from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.episode import Episode, environment_metrics
 from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.grpo import GRPOTrainer, group_advantages, grouped_advantages
 from playout.rlhf.online.policy import LanguagePolicy
@@ -244,3 +244,65 @@ def test_a_role_is_credited_with_its_own_rewards_alone():
     rewards = {tuple(p): float(rows.rewards[tuple(p)]) for p in rows.rewards.nonzero().tolist()}
     # What o lost by the move of x after it counts at the last move of o.
     assert rewards == {(0, 4): -0.5, (1, 6): 1.0}
+
+
+def cut_game(turns, next_role):
+    """An episode of x and o in turn that its environment cut, two tokens an answer."""
+    parts = [([3 * t + 1], [3 * t + 2, 3 * t + 3]) for t in range(turns)]
+    roles = ["x", "o"] * turns
+    game = made(parts, [0.5] * turns, roles=roles[:turns], role_rewards=[{"x": 0.5}] * turns)
+    game.tokens, game.mask = [*game.tokens, 50], [*game.mask, False]
+    game.turns, game.logprobs = [*game.turns, turns], [*game.logprobs, 0.0]
+    game.truncated, game.next_role, game.by_role = "environment", next_role, True
+    return game
+
+
+@pytest.mark.parametrize("next_role", ["x", "o", ""])
+def test_a_cut_episode_is_valued_for_the_role_alone_that_would_go_on(next_role):
+    policy, _ = policy_and_rollout()
+    game = cut_game(4, next_role)
+    found = score_episodes(policy, Reference(policy.model), [game], None, kl_coef=0.0)
+    rows, rollout = found.rows, found.rollout
+    ids = torch.tensor([game.tokens])
+    after = policy.assess(ids, ids, torch.ones_like(ids, dtype=torch.bool))[2][0, -1]
+    places = {"x": [0, 1, 6, 7], "o": [3, 4, 9, 10]}  # of each role's four tokens
+    for row, role in enumerate(["o", "x"]):
+        own, goes_on = places[role], role == next_role
+        assert rows.valid[row].nonzero()[:, 0].tolist() == own
+        assert bool(rows.continues[row]) == goes_on
+        learned = own if goes_on else own[:2]
+        assert rollout.valid[row].nonzero()[:, 0].tolist() == learned
+        assert rollout.truncations[row].nonzero()[:, 0].tolist() == [learned[-1]]
+        value = after if goes_on else rollout.values[row, own[2]]
+        torch.testing.assert_close(rollout.bootstrap_values[row, learned[-1]], value)
+    compute_gae(rollout, gamma=1.0, gae_lambda=1.0)
+    first = rollout.returns[rows.role.tolist().index(1), 0]  # x gets 0.5 at each of four turns
+    expected = 2.0 + after if next_role == "x" else 1.0 + rollout.values[1, 6]
+    torch.testing.assert_close(first, expected)
+    # Without values the whole row is learned from.
+    alone = LanguagePolicy(policy.model, values=False)
+    plain = score_episodes(alone, Reference(policy.model), [game], None, kl_coef=0.0)
+    assert torch.equal(plain.rollout.valid, plain.rows.valid)
+
+
+def test_a_role_whose_only_answer_was_cut_short_by_the_environment_teaches_no_value():
+    policy, _ = policy_and_rollout()
+    reference = Reference(policy.model)
+    found = score_episodes(policy, reference, [cut_game(1, "o")], None, kl_coef=0.0)
+    assert not found.rollout.valid.any() and not found.rollout.truncations.any()
+    compute_gae(found.rollout, gamma=1.0, gae_lambda=1.0)
+    policy.fit_values(found.rollout.obs, found.rollout.valid, found.rollout.returns)
+    assert (policy.value_head.weight == 0).all()
+
+
+def test_the_reward_of_roles_is_the_mean_of_what_each_got():
+    lost = made([([1], [2])], [-1.0], roles=["x"], role_rewards=[{"x": -1.0, "o": 1.0}])
+    won = made(
+        [([1], [2]), ([3], [4])], [0.0, 2.0], roles=["x", "o"], role_rewards=[{}, {"o": 2.0}]
+    )
+    lost.by_role = won.by_role = True
+    assert (lost.total, won.total) == (0.0, 1.0)
+    found = environment_metrics([lost, won])
+    assert (found["env/reward"], found["env/role/x"], found["env/role/o"]) == (0.5, -0.5, 1.5)
+    alone = made([([1], [2])], [3.0], roles=["x"], role_rewards=[{"x": 3.0}])  # against others
+    assert environment_metrics([alone]).keys() == environment_metrics([TALK[0]]).keys()

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import sys
+from dataclasses import replace
 
 import forked
 import pytest
@@ -260,6 +261,12 @@ def test_of_several_roles_what_is_measured_is_of_whole_episodes(tokenizer, tmp_p
     (shown,) = read_samples(tmp_path).values()
     assert found["kl"] == pytest.approx(sum(row["kl"] for row in shown) / 8, rel=1e-3)
     assert found["kl"] > 2 and found["length"] == 2
+    told = evaluator.metrics(model, Reference(other))
+    assert told["eval/reward"] == told["eval/role/a"] == told["eval/role/b_greedy"] == 1.0
+    # Of roles more reward is no better policy, so that no checkpoint is the best by it.
+    assert "eval/objective" not in told
+    one = replace(evaluator, factory=own_environment(Silent)).metrics(model, Reference(other))
+    assert one["eval/objective"] == pytest.approx(-0.1 * one["eval/kl"])
 
 
 SCRIPT = """

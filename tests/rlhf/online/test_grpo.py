@@ -6,7 +6,8 @@ from playout.errors import ConfigError
 from playout.rlhf.data import synthetic
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.online import trainer as grpo_trainer
+from playout.rlhf.online.config import EpisodeLimits, GRPOConfig, RLHFConfig
 from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.grpo import GRPOTrainer, _spread, group_advantages
 from torch.overrides import TorchFunctionMode
@@ -157,3 +158,68 @@ def test_groups_must_divide_the_batch():
     ):
         with pytest.raises(ConfigError):
             GRPOConfig(**bad)
+
+
+def one_group(config, seed=0):
+    """A trainer with a round of one group of four, longer answers better."""
+    tokenizer = Tokenizer.train(synthetic.reviews(50), vocab_size=300)
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=32)
+    model = Transformer(shape, seed=0)
+    trainer = GRPOTrainer(
+        model, tokenizer, ["x"], lambda texts: [0.0] * len(texts), config, seed=seed
+    )
+    return trainer, trainer.collect(0)
+
+
+def test_of_whole_answers_alone_the_best_is_the_best_whole_one():
+    config = GRPOConfig(
+        updates=1, batch=4, group=4, max_new_tokens=4, dtype="float32", variant="best_of_n",
+        whole_only=True,
+    )  # fmt: skip
+    trainer, found = one_group(config)
+    scores = torch.tensor([1.0, 3.0, 2.0, 0.0])
+    for cut, best in (([1], 2), ([1, 2], 0), ([], 1), ([0, 1, 2], None), ([0, 1, 2, 3], None)):
+        found.rollout.valid = found.rows.valid.clone()
+        found.rows.cuts[:] = False
+        for row in cut:
+            found.rows.cuts[row] = found.rows.valid[row]
+        learned = trainer._advantages(scores, found)
+        assert learned.nonzero()[:, 0].tolist() == ([] if best is None else [best])
+        assert (
+            found.rollout.valid.any(1).nonzero()[:, 0].tolist() == learned.nonzero()[:, 0].tolist()
+        )
+
+
+def test_seeds_of_any_size_order_a_round():
+    config = GRPOConfig(updates=1, batch=4, group=4, max_new_tokens=2, dtype="float32", minibatch=2)
+    made = []
+    for seed in (2**32, 2**63 - 1, 7):
+        trainer, found = one_group(config, seed)
+        found.rollout.advantages, found.rollout.returns = (
+            found.rollout.rewards,
+            found.rollout.values,
+        )
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(grpo_trainer, "ppo_update", lambda *a, generator, **o: made.append(
+                generator.initial_seed()) or {})  # fmt: skip
+            trainer.learn(found)
+    assert made[2] == 7 << 32 and len(set(made)) == 3 and max(made) < 2**64
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        (RLHFConfig, {"value_warmup": -1}),
+        (RLHFConfig, {"kl_target": float("nan")}),
+        (RLHFConfig, {"kl_horizon": float("inf")}),
+        (GRPOConfig, {"kl_coef": float("nan")}),
+        (GRPOConfig, {"missing_end_penalty": float("nan")}),
+        (GRPOConfig, {"clip_high": -0.5}),
+        (GRPOConfig, {"clip_high": float("nan")}),
+        (EpisodeLimits, {"max_seconds": float("nan")}),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused_by_its_name(kind, setting):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"^{name} must be a"):
+        kind(**setting)
