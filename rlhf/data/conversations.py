@@ -10,7 +10,7 @@ from typing import Any
 
 from playout.errors import DataError
 from playout.rlhf.data.messages import Message, Prompt, as_messages, checked_messages
-from playout.rlhf.data.rows import Row, text_field
+from playout.rlhf.data.rows import Row, check_text, text_field
 
 __all__ = [
     "asked_and_said",
@@ -92,7 +92,10 @@ def _asked(row: Row, where: str, *, empty: bool = False) -> Prompt:
     if "instruction" not in row or "prompt" in row or _is_conversation(row):
         return prompt_of(row, where, empty=True)
     asked, given = text_field(row, where, "instruction", empty=empty), row.get("input")
-    return f"{asked}\n\n{given}" if isinstance(given, str) and given else asked
+    if not isinstance(given, str) or not given:
+        return asked
+    check_text(given, where, "input")
+    return f"{asked}\n\n{given}"
 
 
 def asked_and_said(row: Row, where: str) -> tuple[Prompt, str | None]:
@@ -136,6 +139,8 @@ def turns_of(row: Row, where: str) -> tuple[list[str], int]:
     turns = listed(row["turns"])
     if not isinstance(turns, list) or not all(isinstance(text, str) for text in turns):
         raise DataError(f"{where}: turns should be a list of texts")
+    for text in turns:
+        check_text(text, where, "turns")
     turns = turns[: len(turns) // 2 * 2]
     start = row.get("learned_from", 0)
     if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start < max(1, len(turns)):

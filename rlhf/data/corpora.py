@@ -63,13 +63,12 @@ def rated(name: str) -> list[Rated]:
 
 
 def labelled(name: str) -> list[Labelled]:
-    """Texts with their class, every text once."""
+    """Texts with their class; of sms-spam every text once."""
     if name != "sms-spam":
-        found = _elsewhere(name, records.read_labelled, ("sms-spam",))
-    else:
-        (table,) = _blobs("sms-spam", "spam_collection.csv")
-        rows = [line.split("\t", 1) for line in to_text(table, name).splitlines() if line]
-        found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
+        return _elsewhere(name, records.read_labelled, ("sms-spam",))
+    (table,) = _blobs("sms-spam", "spam_collection.csv")
+    rows = [line.split("\t", 1) for line in to_text(table, name).splitlines() if line]
+    found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
     return list({" ".join(item.text.split()): item for item in found}.values())
 
 

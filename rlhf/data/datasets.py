@@ -18,6 +18,7 @@ from playout.rlhf.data.downloads import fetch
 from playout.rlhf.data.records import (
     Demonstration,
     Labelled,
+    Preference,
     Rated,
     Tell,
     prompt_key,
@@ -29,7 +30,7 @@ from playout.rlhf.data.records import (
 from playout.rlhf.data.rows import Source
 from playout.rlhf.evaluation.valence import LexiconJudge
 
-__all__ = ["Datasets", "beginnings", "choose_source", "hold_out"]
+__all__ = ["Datasets", "beginnings", "choose_source", "hold_out", "hold_out_pairs"]
 
 HELD_OUT = 0.2
 SPLIT_SEED = 0
@@ -134,22 +135,35 @@ class Datasets:
         train, test = self.demonstrations()
         return [prompt_text(d.prompt) for d in train], [prompt_text(d.prompt) for d in test]
 
-    def labelled(self, name: Source = "") -> tuple[list[Labelled], list[Labelled]]:
-        """Messages and whether they are spam; `name` is a file of labelled texts, or rows."""
-        if not isinstance(name, str):
-            items = read_labelled(name)
-        elif self._is_synthetic(name):
+    def labelled(
+        self, name: Source = "", *, tell: Tell | None = None, earlier: bool = False
+    ) -> tuple[list[Labelled], list[Labelled]]:
+        """Messages and whether they are spam, every text once.
+
+        Args:
+            name: A file of labelled texts, or rows; by default what comes with playout.
+            tell: Is told how many texts are repeated.
+            earlier: As earlier versions did it: of several labels of a text the last one holds, and
+                rows stay as they are.
+
+        Raises:
+            DataError: A text of one's own has two labels.
+        """
+        if self._is_synthetic(name):
             items = synthetic.labelled(2000)
+        elif isinstance(name, str):
+            items = _each_once(corpora.labelled(name or "sms-spam"), tell, earlier=earlier)
         else:
-            items = corpora.labelled(name or "sms-spam")
+            items = read_labelled(name)
+            items = items if earlier else _each_once(items, tell, earlier=False)
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
 
     def judge(self) -> LexiconJudge:
         """A scorer that no stage learns from."""
         return synthetic.judge() if self.source == "synthetic" else LexiconJudge(corpora.lexicon())
 
-    def _is_synthetic(self, name: str) -> bool:
-        return not name and self.source == "synthetic"
+    def _is_synthetic(self, name: Source) -> bool:
+        return name == "" and self.source == "synthetic"
 
 
 def hold_out(
@@ -167,6 +181,28 @@ def hold_out(
     if tell is not None:
         tell(f"none of {len(items)} records are held out: all serve for both")
     return items, items
+
+
+def hold_out_pairs(
+    pairs: list[Preference], *, tell: Tell | None = None
+) -> tuple[list[Preference], list[Preference]]:
+    """Pairs to learn from and held out, by their prompts; those without one by the first answer."""
+    return hold_out(pairs, 0.1, texts=lambda p: [prompt_text(p.prompt) or p.first], tell=tell)
+
+
+def _each_once(items: Sequence[Labelled], tell: Tell | None, *, earlier: bool) -> list[Labelled]:
+    """Every text once, whatever the width of its blanks; see `Datasets.labelled`."""
+    found: dict[str, Labelled] = {}
+    for item in items:
+        key = " ".join(item.text.split())
+        before = found.get(key, item)
+        if before.label != item.label and not earlier:
+            shown = f"{key[:60]} ..." if len(key) > 60 else key
+            raise DataError(f"the text {shown!r} has two labels, {before.label} and {item.label}")
+        found[key] = item
+    if len(found) < len(items) and tell is not None:
+        tell(f"{len(items) - len(found)} of {len(items)} texts are repeated, and count once")
+    return list(found.values())
 
 
 def _pieces(text: str, size: int = 4000) -> list[str]:

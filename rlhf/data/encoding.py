@@ -203,7 +203,7 @@ def row_length(asked: int, usual: int, context: int, longest: int, *, own: bool)
 
 
 def fit_rows(rows: TokenRows, limit: int, how: Truncate, *, what: str) -> TokenRows:
-    """Rows of at most `limit` tokens from which something is learned; what was cut is said.
+    """Rows of at most `limit` tokens from which something is learned; what was cut or lost is said.
 
     Args:
         rows: Of any length. Rows that are cut on the right come back whole, since packing cuts
@@ -219,6 +219,7 @@ def fit_rows(rows: TokenRows, limit: int, how: Truncate, *, what: str) -> TokenR
     long = [number for number, (ids, _) in enumerate(rows) if len(ids) > limit]
     say_lengths([len(ids) for ids, _ in rows], long, limit, how, what=what)
     fitted: TokenRows = []
+    lost = 0
     for ids, learned in rows:
         if len(ids) > limit:
             if how == "drop":
@@ -227,9 +228,18 @@ def fit_rows(rows: TokenRows, limit: int, how: Truncate, *, what: str) -> TokenR
                 ids, learned = _without_beginning(ids, learned, len(ids) - limit)
         if is_learned(learned, min(limit, len(ids))):
             fitted.append((ids, learned))
+        else:
+            lost += 1
     if not fitted:
         raise DataError(f"every prompt is longer than the context of {limit} tokens")
+    _say_lost(lost, what, "an answer")
     return fitted
+
+
+def _say_lost(count: int, what: str, room: str) -> None:
+    """Say how many of the rows that were to be cut are left out, and what they have no room for."""
+    if count:
+        print(f"{count} of these {what} have no room for {room} and are left out", file=sys.stderr)
 
 
 def is_learned(learned: int | list[bool], length: int) -> bool:
@@ -249,7 +259,8 @@ def fit_pairs(
 ) -> list[tuple[TokenRow, TokenRow] | None]:
     """Pairs of rows of at most `limit` tokens; None where nothing can be learned from one.
 
-    On the left only the prompt, the same for both answers, is cut. See `fit_rows`.
+    On the left only the prompt, the same for both answers, is cut. See `fit_rows`. Of pairs that
+    are cut none is left whose answers are the same up to there.
     """
     sizes = [max(len(row[0]) for row in pair) for pair in pairs]
     long = [number for number, size in enumerate(sizes) if size > limit]
@@ -269,6 +280,9 @@ def fit_pairs(
         else:
             first, second = pair
         found.append((first, second) if first[0] != second[0] else None)
+    if how != "drop":
+        lost = sum(found[number] is None for number in long)
+        _say_lost(lost, "pairs", "answers that differ")
     return found
 
 

@@ -28,10 +28,12 @@ from playout.rlhf.data.rows import (
     SUFFIXES,
     Row,
     Source,
+    check_text,
     name_of,
     number_field,
     read_bytes,
     read_rows,
+    suffix_of,
     text_field,
     to_text,
 )
@@ -53,6 +55,7 @@ __all__ = [
     "read_texts",
     "read_votes",
     "split_by_text",
+    "text_key",
 ]
 
 T = TypeVar("T")
@@ -114,6 +117,11 @@ class Preference:
     """Whose vote it is, where it is one vote and that is known."""
 
 
+def text_key(text: str) -> str:
+    """What equal texts share: case and the width of blanks tell none apart."""
+    return " ".join(text.split()).lower()
+
+
 def split_by_text(
     items: Sequence[T], share: float, *, texts: Callable[[T], Sequence[str]], seed: int = 0
 ) -> tuple[list[T], list[T]]:
@@ -126,7 +134,7 @@ def split_by_text(
     limit = int(share * 2**32)
 
     def held_out(text: str) -> bool:
-        digest = hashlib.sha256(f"{seed}\n{' '.join(text.split()).lower()}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}\n{text_key(text)}".encode()).digest()
         return int.from_bytes(digest[:4], "little") < limit
 
     train: list[T] = []
@@ -174,7 +182,7 @@ def _is_plain(source: object) -> bool:
     """Whether a source is a file of plain text."""
     if not isinstance(source, str | os.PathLike) or str(source).startswith("hub:"):
         return False
-    return Path(source).suffix not in SUFFIXES and not Path(source).is_dir()
+    return suffix_of(source) not in SUFFIXES and not Path(source).is_dir()
 
 
 def _as_rows(source: Source | Iterable[str], field: str) -> Iterator[tuple[str, Row]]:
@@ -224,6 +232,7 @@ def read_labelled(source: Source) -> list[Labelled]:
         missing = isinstance(label, float | np.floating) and np.isnan(label)  # in tables
         if label is None or missing or not str(label).strip():
             raise DataError(f"{where}: there is no label")
+        check_text(str(label), where, "label")
         found.append(Labelled(text, str(label).strip()))
     return _not_empty(found, source)
 
@@ -353,6 +362,8 @@ def _read_crowd(folder: Path) -> list[Preference]:
             winner = _WINNERS[row["winner"]]
         except (KeyError, ValueError) as error:
             raise DataError(f"{where}: {error} cannot be joined to the answers") from None
+        for text in texts:
+            check_text(str(text), where, "prompt or answer")
         prompt, first, second = (str(text) for text in texts)
         found.append(Preference(prompt, first, second, *winner, voter=_voter(row)))
     return found

@@ -22,10 +22,12 @@ from playout.errors import DataError
 __all__ = [
     "Row",
     "Source",
+    "check_text",
     "name_of",
     "number_field",
     "read_bytes",
     "read_rows",
+    "suffix_of",
     "text_field",
     "to_text",
     "with_split",
@@ -38,6 +40,11 @@ Source = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 """A file, a folder, `hub:NAME[@CONFIG][:split]`, or the rows themselves."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """The end of a file's name in lower case, such as `.csv` of DATA.CSV."""
+    return Path(path).suffix.lower()
 
 
 def name_of(source: object) -> str:
@@ -89,11 +96,11 @@ def read_rows(source: Source) -> Iterator[tuple[str, Row]]:
     path = Path(source)
     if path.is_dir():
         yield from _folder_rows(path)
-    elif path.suffix == ".parquet":
+    elif suffix_of(path) == ".parquet":
         yield from _parquet_rows(path)
-    elif path.suffix == ".csv":
+    elif suffix_of(path) == ".csv":
         yield from _csv_rows(path)
-    elif path.suffix in (".jsonl", ".json"):
+    elif suffix_of(path) in (".jsonl", ".json"):
         yield from _json_rows(path)
     else:
         raise DataError(
@@ -117,7 +124,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
     text = to_text(read_bytes(path), str(path))
-    if path.suffix == ".json" and text.lstrip().startswith("["):
+    if suffix_of(path) == ".json" and text.lstrip().startswith("["):
         found = _parsed(text, str(path))
         rows = [(f"{path}, row {number}", row) for number, row in enumerate(found, 1)]
     else:
@@ -164,21 +171,30 @@ def _folder_rows(folder: Path) -> Iterator[tuple[str, Row]]:
     if any((folder / name).exists() for name in ("dataset_info.json", "dataset_dict.json")):
         yield from _saved_rows(folder)
         return
-    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if suffix_of(path) in SUFFIXES)
     for suffix in (".parquet", *SUFFIXES):  # the same rows may lie there in several forms
-        if same := [path for path in files if path.suffix == suffix]:
+        if same := [path for path in files if suffix_of(path) == suffix]:
             files = same
             break
     if not files:
         raise DataError(f"{folder} holds no {', '.join(SUFFIXES)} file and no saved data set")
-    # As a word: constraints.jsonl is no such split.
-    learned = [
-        path
-        for path in files
-        if not {"train", "training"}.isdisjoint(re.split("[^a-z]+", path.stem.lower()))
-    ]
+    learned = [path for path in files if _is_learned(path.relative_to(folder))]
     for path in learned or files:
         yield from read_rows(path)
+
+
+def _is_learned(path: Path) -> bool:
+    """Whether a path's innermost name of a split, the file's or a folder's, is that for training.
+
+    As a word: constraints.jsonl names no split.
+    """
+    for name in reversed([*path.parent.parts, path.stem]):
+        words = set(re.split("[^a-z]+", name.lower()))
+        if words & {"train", "training"}:
+            return True
+        if words & {"test", "testing", "validation", "valid", "val", "dev", "eval"}:
+            return False
+    return False
 
 
 def _saved_rows(folder: Path) -> Iterator[tuple[str, Row]]:
@@ -257,13 +273,18 @@ def text_field(row: Row, where: str, *names: str, empty: bool = False) -> str:
             value = row[name]
             if not isinstance(value, str):
                 raise DataError(f"{where}: {name} should be text")
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise DataError(f"{where}: {name} holds half a surrogate pair, which is no text")
+            check_text(value, where, name)
             if not empty and not value.strip():
                 raise DataError(f"{where}: {name} is empty")
             return value
     found = ", ".join(sorted(map(str, row))) or "none"
     raise DataError(f"{where}: there is no field {names[0]!r} (there are: {found})")
+
+
+def check_text(value: str, where: str, name: str) -> None:
+    """Refuse a text with half a surrogate pair, which no tokenizer reads; DataError names it."""
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise DataError(f"{where}: {name} holds half a surrogate pair, which is no text")
 
 
 def number_field(value: Any, where: str, name: str) -> float:

@@ -5,7 +5,7 @@ apart than their two intervals do.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = [
 
 Halves = NDArray[np.float32]
 DRAWS = 2000
+BLOCK = 4_000_000
+"""Numbers of a table that are held at once: of 20,000 texts all pairs would take 3 GB a table."""
 
 
 def pair_accuracy(scores: ArrayLike, truth: ArrayLike, *, gap: float = 0.0) -> float:
@@ -36,19 +38,29 @@ def pair_accuracy(scores: ArrayLike, truth: ArrayLike, *, gap: float = 0.0) -> f
         truth: [N]; pairs with equal truth do not count.
         gap: Only pairs whose truth differs by at least this.
     """
-    right, counted = _pairs(scores, truth, gap)
-    total = float(counted.sum(dtype=np.float64))
-    return float(right.sum(dtype=np.float64)) / total if total else math.nan
+    found = total = 0.0
+    for _, right, counted in _pairs(scores, truth, gap):
+        found += float(right.sum(dtype=np.float64))
+        total += float(counted.sum(dtype=np.float64))
+    return found / total if total else math.nan
 
 
-def _pairs(scores: ArrayLike, truth: ArrayLike, gap: float) -> tuple[Halves, Halves]:
-    """How right each pair is (0, 1/2, 1) and whether it counts, [N, N], the truer text first."""
+def _pairs(
+    scores: ArrayLike, truth: ArrayLike, gap: float
+) -> Iterator[tuple[slice, Halves, Halves]]:
+    """Some rows at a time: how right each pair is (0, 1/2, 1) and whether it counts, [rows, N].
+
+    The truer text of a pair is that of the row.
+    """
     s, t = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    apart = t[:, None] - t
-    counted = (apart >= gap - 1e-9) & (apart > 0)
-    higher, equal = s[:, None] > s, s[:, None] == s
-    right = counted * (higher + 0.5 * equal)
-    return right.astype(np.float32), counted.astype(np.float32)
+    size = max(1, BLOCK // max(len(s), 1))
+    for start in range(0, len(s), size):
+        rows = slice(start, start + size)
+        apart = t[rows, None] - t
+        counted = (apart >= gap - 1e-9) & (apart > 0)
+        higher, equal = s[rows, None] > s, s[rows, None] == s
+        right = counted * (higher + 0.5 * equal)
+        yield rows, right.astype(np.float32), counted.astype(np.float32)
 
 
 def wilson(right: float, total: int) -> tuple[float, float]:
@@ -60,14 +72,18 @@ def bootstrap(
     scores: Sequence[float], truth: Sequence[float], *, gap: float = 0.0, draws: int = 100
 ) -> tuple[float, float]:
     """95 % interval of `pair_accuracy` when the texts are drawn again with replacement."""
-    right, counted = _pairs(scores, truth, gap)
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(draws):
-        # A text drawn k times stands in k times as many pairs.
-        times = np.bincount(rng.integers(0, len(right), len(right)), minlength=len(right))
-        drawn = times.astype(np.float32)
-        found.append(float(drawn @ right @ drawn) / max(float(drawn @ counted @ drawn), 1.0))
+    rng, count = np.random.default_rng(0), len(scores)
+    # A text drawn k times stands in k times as many pairs.
+    drawn = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws)]
+    times = np.stack(drawn).astype(np.float32)
+    rights, counts = np.zeros_like(times), np.zeros_like(times)
+    for rows, right, counted in _pairs(scores, truth, gap):
+        rights += times[:, rows] @ right
+        counts += times[:, rows] @ counted
+    found = [
+        float(right @ own) / max(float(counted @ own), 1.0)
+        for right, counted, own in zip(rights, counts, times, strict=True)
+    ]
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
 
@@ -107,15 +123,13 @@ def ratio_interval(
     return float(v.sum() / w.sum()), float(low), float(high)
 
 
-def _resampled(count: int) -> list[NDArray[np.float64]]:
+def _resampled(count: int) -> Iterator[NDArray[np.float64]]:
     """How often each of `count` items is drawn, float64 [draws, count], some draws at a time."""
     rng = np.random.default_rng(0)
-    size = max(1, min(DRAWS, 4_000_000 // max(count, 1)))
+    size = max(1, min(DRAWS, BLOCK // max(count, 1)))
     share = np.full(count, 1 / count)
-    return [
-        rng.multinomial(count, share, min(size, DRAWS - start)).astype(np.float64)
-        for start in range(0, DRAWS, size)
-    ]
+    for start in range(0, DRAWS, size):
+        yield rng.multinomial(count, share, min(size, DRAWS - start)).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

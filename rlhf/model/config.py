@@ -13,6 +13,9 @@ from torch import Tensor
 
 __all__ = ["RopeScaling", "TransformerConfig", "rotary_table"]
 
+MAX_CONTEXT = 1 << 24
+"""Tokens; the longest of published models is ten million, and a table of all positions is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
@@ -125,9 +128,15 @@ class TransformerConfig:
     """Weight of the loss that keeps the router's logits small."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
+        counts = "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"
+        for name in (*counts, "max_position_embeddings"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_position_embeddings > MAX_CONTEXT:
+            raise ConfigError(
+                f"max_position_embeddings must be at most {MAX_CONTEXT:,}, not "
+                f"{self.max_position_embeddings:,}"
+            )
         if self.num_attention_heads < 1 or self.num_key_value_heads < 1:
             raise ConfigError("a Transformer needs at least one query head and one key head")
         if self.num_attention_heads % self.num_key_value_heads:

@@ -78,7 +78,9 @@ class Classifier:
         model, tokenizer = load_model(str(run.config["base"]), ["pretrain"], writes=False)
         classes = tuple(map(str, config["classes"]))
         head = ScalarHead(model.config, len(classes))
-        _, state = told[0].load("best", only=("model", "head"))
+        # The last weights, which the run's table measures: those that did best on the held-out
+        # texts were chosen by these.
+        _, state = told[0].load("latest", only=("model", "head"))
         load_learned(model, state["model"])
         load_learned(head, state["head"])
         where = torch.device("cpu") if device is None else device

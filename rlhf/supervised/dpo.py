@@ -52,7 +52,7 @@ class DPOConfig:
     kind: str = "dpo"
     """dpo (logistic) or ipo (squared)."""
     label_smoothing: float = 0.0
-    """Share of labels taken to be wrong."""
+    """Share of labels taken to be wrong; ipo takes them as they are."""
     max_new_tokens: int = 32
     """Of the answers shown where pairs are held out."""
     max_length: int = 0
@@ -81,6 +81,11 @@ def dpo_loss(lead: Tensor, target: Tensor, config: DPOConfig) -> Tensor:
         return (lead - (2 * target - 1) / (2 * config.beta)).square().mean()
     target = target * (1 - 2 * config.label_smoothing) + config.label_smoothing
     return F.binary_cross_entropy_with_logits(config.beta * lead, target)
+
+
+def _is_clear(target: Tensor) -> Tensor:
+    """1 where the votes favour a response, 0 where there are as many for either."""
+    return (target != 0.5).float()
 
 
 class DPOTrainer(SupervisedTrainer):
@@ -209,7 +214,9 @@ class DPOTrainer(SupervisedTrainer):
         shares = [len(part) / len(chosen) for part in parts]
         unknown = {i: chosen.index(i) in own for i in chosen if not self.reference_known[i]}
         self._asking = bool(unknown)
-        found = self._step(shares, lambda number: self._loss(parts[number]))
+        # Of a step's pairs that are no ties, as many as are to be in a part of its size.
+        clear = max(1, int(_is_clear(self.targets[chosen]).sum()))
+        found = self._step(shares, lambda number: self._loss(parts[number], clear * shares[number]))
         if ranks.world() > 1 and unknown:
             self._tell_all(unknown)
         return {**found, "lr": found["train/learning_rate"]}
@@ -227,8 +234,15 @@ class DPOTrainer(SupervisedTrainer):
         table[pairs] = ranks.add_(told)
         self.reference_known[pairs] = True
 
-    def _loss(self, chosen: Sequence[int]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Mean over some pairs, and what shows in the log."""
+    def _loss(
+        self, chosen: Sequence[int], clear: float
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Mean over some pairs, and what shows in the log: sums over those that are no ties.
+
+        Args:
+            chosen: Numbers of the pairs.
+            clear: What these sums are divided by.
+        """
         config = self.config
         parts = [*self._tensors(chosen), self.targets[chosen]]
         obs, actions, valid, target = pack_to_device(parts, self.model.device)
@@ -239,19 +253,20 @@ class DPOTrainer(SupervisedTrainer):
         first, second = (sums - theirs).chunk(2)
         loss = dpo_loss(first - second, target, config)
         with torch.no_grad():
-            # Whichever response the votes favour is the chosen one.
-            preferred = target >= 0.5
+            # Whichever response the votes favour is the chosen one; of a tie neither is.
+            preferred, counts = target > 0.5, _is_clear(target)
             better = config.beta * torch.where(preferred, first, second)
             worse = config.beta * torch.where(preferred, second, first)
             ours, others = sums.detach().chunk(2)
+            right = (better > worse).float() - 0.5
             metrics: dict[str, Tensor | float] = {
                 "train/loss": loss.detach(),
-                "rewards/chosen": better.mean(),
-                "rewards/rejected": worse.mean(),
-                "rewards/margins": (better - worse).mean(),
-                "rewards/accuracies": (better > worse).float().mean(),
-                "logps/chosen": torch.where(preferred, ours, others).mean(),
-                "logps/rejected": torch.where(preferred, others, ours).mean(),
+                "rewards/chosen": (better * counts).sum() / clear,
+                "rewards/rejected": (worse * counts).sum() / clear,
+                "rewards/margins": ((better - worse) * counts).sum() / clear,
+                "rewards/accuracies": 0.5 + (right * counts).sum() / clear,
+                "logps/chosen": (torch.where(preferred, ours, others) * counts).sum() / clear,
+                "logps/rejected": (torch.where(preferred, others, ours) * counts).sum() / clear,
             }
         return loss, metrics
 
@@ -270,8 +285,9 @@ class DPOTrainer(SupervisedTrainer):
 
     @torch.no_grad()
     def _measure_pairs(self, rows: list[tuple[Any, Any]], targets: Tensor) -> dict[str, float]:
-        """Loss, margin, and the share of pairs in the order that the votes give them."""
-        totals = {"loss": 0.0, "accuracies": 0.0, "margins": 0.0}
+        """Loss; of pairs that are no ties, margin and the share in the order of the votes."""
+        totals = {"loss": 0.0, "accuracies": 0.5, "margins": 0.0}
+        clear = max(1, int(_is_clear(targets).sum()))
         for start in range(0, len(rows), self.config.batch):
             part = rows[start : start + self.config.batch]
             wanted = targets[start : start + len(part)]
@@ -281,16 +297,18 @@ class DPOTrainer(SupervisedTrainer):
             theirs = self.reference.logprobs(obs, actions, valid, rows=len(obs))
             first, second = (ours.sum(1) - theirs.sum(1)).chunk(2)
             lead = first - second
-            won = self.config.beta * torch.where(target >= 0.5, lead, -lead)
+            won = self.config.beta * torch.where(target > 0.5, lead, -lead)
+            counts = _is_clear(target)
             found = fetch(
                 {
                     "loss": dpo_loss(lead, target, self.config),
-                    "accuracies": (won > 0).float().mean(),
-                    "margins": won.mean(),
+                    "accuracies": (((won > 0).float() - 0.5) * counts).sum(),
+                    "margins": (won * counts).sum(),
                 }
             )
-            for name, value in found.items():
-                totals[name] += value * len(part) / len(rows)
+            totals["loss"] += found["loss"] * len(part) / len(rows)
+            for name in ("accuracies", "margins"):
+                totals[name] += found[name] / clear
         speaker = None if self.folder is None else whole_model(self.model)
         if self.folder is not None and speaker is not None:
             write_answers(

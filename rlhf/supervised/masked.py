@@ -140,7 +140,10 @@ class MaskedBatches:
 def masked_loss(
     model: Transformer, head: MaskedTokenHead, batch: MaskedBatch, *, pair_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean loss over the chosen tokens, plus that of the pairs; and what was right of each."""
+    """Mean loss over the chosen tokens, plus that of the pairs; and what was right of each.
+
+    Where no token was chosen, their loss and their share of right ones are 0.
+    """
     parts = [batch.ids, batch.targets, batch.lengths, target_places(batch.targets)]
     parts += [] if batch.follows is None else [batch.follows]
     ids, targets, lengths, chosen, *follows = pack_to_device(parts, model.device)
@@ -154,7 +157,7 @@ def masked_loss(
     loss, _ = cross_entropy(states, weight, targets, places=everywhere)
     with torch.no_grad():
         logits = F.linear(states, weight)
-        right = (logits.argmax(-1) == targets).float().mean()
+        right = (logits.argmax(-1) == targets).float().sum() / max(len(chosen), 1)
     metrics = {"masked_loss": loss.detach(), "masked_accuracy": right}
     for follows_ in follows:
         pair_logits = head.pair(hidden[:, 0], model.norm)

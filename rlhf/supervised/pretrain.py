@@ -217,12 +217,14 @@ class MaskedTrainer(SupervisedTrainer):
         own = batch.rows(slice(rows_here.start, rows_here.stop))
         parts = own.portions(self.config.learn.microbatch)
         hidden = max(batch.num_targets, 1)
-        shares = [part.num_targets / hidden for part in parts]
+        by_rows = [len(part.ids) / len(batch.ids) for part in parts]
+        # Of a part without masked tokens, whose loss is that of its pairs, the rows decide.
+        shares = [part.num_targets / hidden or by_rows[n] for n, part in enumerate(parts)]
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
-            part, share = parts[number], shares[number]
+            part = parts[number]
             # Masked tokens and pairs are means of their own: the share is that of the tokens.
-            rows = len(part.ids) / len(batch.ids) / share if share else 0.0
+            rows = by_rows[number] / shares[number]
             with autocast(self.dtype, self.model.device):
                 loss, metrics = masked_loss(self.model, self.head, part, pair_weight=rows)
             by_row = {name: rows if name.startswith("pair_") else 1.0 for name in metrics}

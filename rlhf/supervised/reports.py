@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.datasets import Datasets
-from playout.rlhf.data.records import Labelled, split_by_text
+from playout.rlhf.data.records import Labelled, split_by_text, text_key
 from playout.rlhf.data.rows import read_rows, text_field, write_rows
 from playout.rlhf.evaluation.statistics import paired_test, wilson
 
@@ -61,7 +61,7 @@ class Kept:
     @property
     def key(self) -> str:
         """What tells texts apart."""
-        return " ".join(self.text.split()).lower()
+        return text_key(self.text)
 
 
 def labels_of(run: RunDir) -> list[Kept]:
@@ -75,7 +75,7 @@ def labels_of(run: RunDir) -> list[Kept]:
         "" if data in ("auto", "real", "synthetic") else data
     )
     source: Any = run.path / rows if isinstance(rows, str) else named
-    train, test = Datasets(str(config["material"])).labelled(source and str(source))
+    train, test = Datasets(str(config["material"])).labelled(source and str(source), earlier=True)
     return [
         Kept(item.text, item.label, held) for held, side in ((False, train), (True, test))
         for item in side

@@ -328,11 +328,13 @@ class RewardTrainer(SupervisedTrainer):
         tie = self.log_tie if self.has_ties else None
         loss, lead = preference_loss(found, pairs, log_tie=tie)
         with torch.no_grad():
-            votes = pairs.votes[:, 0] - pairs.votes[:, 1]
+            votes = (pairs.votes[:, 0] - pairs.votes[:, 1]).sign()
+            clear = votes.abs().sum().clamp(min=1)  # ties have no winner, and count for nothing
+            right = ((lead > 0) == (votes > 0)).float() - 0.5
             metrics: dict[str, Tensor | float] = {
                 "train/loss": loss.detach(),
-                "rewards/accuracies": ((lead > 0) == (votes > 0)).float().mean(),
-                "rewards/margins": (lead * votes.sign()).mean(),
+                "rewards/accuracies": 0.5 + (right * votes.abs()).sum() / clear,
+                "rewards/margins": (lead * votes).sum() / clear,
             }
         return loss + self.config.center * found.square().mean(), metrics
 

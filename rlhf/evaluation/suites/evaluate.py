@@ -117,6 +117,11 @@ def _suites(options: EvalOptions, material: Material) -> dict[str, Suite | None]
         if kind == HARNESS:
             if not rest:
                 raise ConfigError("which task of lm_eval? --suite lm_eval:TASK")
+            if options.chat:
+                raise ConfigError(
+                    f"{text}: a task of lm_eval is asked by its own prompts, as plain text; ask it "
+                    "without --chat"
+                )
             found[text] = None
             continue
         suite = find_suite(text, material).first(options.episodes, seed=options.seed)

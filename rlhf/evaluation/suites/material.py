@@ -16,7 +16,7 @@ from playout.errors import PlayoutError
 from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.curation.curate import Filters, apart, curate
 from playout.rlhf.data.curation.mixture import parse_mixture
-from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
+from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out, hold_out_pairs
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
 from playout.rlhf.model.folder import MODEL, model_folder
 
@@ -97,7 +97,10 @@ def _add(found: TrainingText, run: RunDir) -> None:
     elif stage == "sft":
         found.train += _demonstrated(run, config)
     elif stage == "dpo" and (source := _source(run, config, "preferences")) is not None:
-        for pair in read_preferences(source):
+        pairs = read_preferences(source)
+        if config.get("measured_on") == "pairs":
+            pairs = hold_out_pairs(pairs)[0]
+        for pair in pairs:
             found.train += [
                 prompt_text(pair.prompt) + answer for answer in (pair.first, pair.second)
             ]

@@ -271,7 +271,7 @@ def test_long_rows_are_cut_left_out_or_refused_and_counted(capsys):
     assert right == rows[:2]  # whole: packing cuts them; nothing of the third would be learned
     assert capsys.readouterr().err == (
         "2 of 3 rows are longer than 6 tokens (the longest has 9): their ends are cut "
-        "(--truncate)\n"
+        "(--truncate)\n1 of these rows have no room for an answer and are left out\n"
     )
     left = fit_rows(rows, 6, "left", what="rows")
     assert left == [
@@ -295,7 +295,13 @@ def test_long_pairs_lose_the_same_of_their_prompt(capsys):
     assert fit_pairs([pair], 7, "right") == [(([*prompt, 1], 6), ([*prompt, 3], 6))]
     assert fit_pairs([pair, short], 7, "drop") == [None, short]
     assert fit_pairs([pair, short], 6, "right") == [None, short]  # no room for an answer
-    assert "1 of 1 pairs are longer than 7 tokens" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 1 pairs are longer than 7 tokens" in said
+    lost = "1 of these pairs have no room for answers that differ and are left out"
+    assert said.count(lost) == 1 and said.rstrip().endswith(lost)  # what is dropped is said to be
+    alike = (([*prompt, 1, 2, 3], 6), ([*prompt, 1, 2, 4], 6))
+    assert fit_pairs([alike, short], 8, "right") == [None, short]
+    assert lost in capsys.readouterr().err
     with pytest.raises(DataError, match="give --max-length"):
         fit_pairs([pair], 7, "error")
 

@@ -67,6 +67,46 @@ def test_of_a_folder_a_split_is_a_word_of_a_name_and_no_part_of_one(split, tmp_p
     assert read_texts(tmp_path) == ["learned"]
 
 
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (("train/0.jsonl", "test/0.jsonl"), ["train/0.jsonl"]),
+        (("data/Training/0.jsonl", "data/val/1.jsonl"), ["data/Training/0.jsonl"]),
+        # The innermost name decides, and a name that is no split's says nothing.
+        (("training/train.jsonl", "training/test.jsonl"), ["training/train.jsonl"]),
+        (("constraints/0.jsonl", "test/1.jsonl"), ["constraints/0.jsonl", "test/1.jsonl"]),
+    ],
+)
+def test_a_split_may_be_a_folder(names, read, tmp_path):
+    root = tmp_path / "train"  # what lies above says nothing
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(json.dumps({"text": name}))
+    assert read_texts(root) == read
+
+
+def test_the_end_of_a_name_may_be_in_upper_case(tmp_path):
+    (tmp_path / "DATA.CSV").write_text('text\n"one two"\nthree\n')
+    assert read_texts(tmp_path / "DATA.CSV") == ["one two", "three"] == read_texts(tmp_path)
+    (tmp_path / "A.JSON").write_text('[{"text": "x"}]')
+    assert read_texts(tmp_path / "A.JSON") == ["x"]
+    assert read_prompt_tasks(tmp_path / "A.JSON") == [{"text": "x", "prompt": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "name"),
+    [
+        (read_demonstrations, {"turns": ["hi\ud800", "there"]}, "turns"),
+        (read_demonstrations, {"instruction": "a", "input": "\udc00", "output": "b"}, "input"),
+        (read_labelled, {"text": "a", "label": "b\ud800"}, "label"),
+        (read_texts, {"text": "a\ud800"}, "text"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named_with_its_row(read, row, name):
+    with pytest.raises(DataError, match=rf"^row 1: {name} holds half a surrogate pair"):
+        read([row])
+
+
 def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_path):
     says = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     rows = [

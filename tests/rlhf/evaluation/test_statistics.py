@@ -1,10 +1,15 @@
 """Intervals and paired tests against scipy, closed forms and simulation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from playout.rlhf.evaluation import statistics
 from playout.rlhf.evaluation.statistics import (
+    bootstrap,
     calibration_error,
     corrected,
+    pair_accuracy,
     paired_test,
     ratio_interval,
     reliability,
@@ -55,3 +60,29 @@ def test_reliability_has_a_row_a_bin_and_sums_to_the_error():
     assert calibration_error(p, y) == pytest.approx(
         (2 * abs(0.06 - 0.5) + abs(0.55 - 1) + 2 * abs(0.975 - 0.5)) / 5
     )
+
+
+def test_tables_of_pairs_are_held_in_part_and_the_numbers_are_those_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 6, 700) / 2.0
+    scores = truth + rng.integers(-3, 4, 700)
+    apart, lead = truth[:, None] - truth, scores[:, None] - scores
+    for gap in (0.0, 1.0):
+        counted = ((apart >= gap) & (apart > 0)).astype(np.float32)
+        right = (counted * ((lead > 0) + 0.5 * (lead == 0))).astype(np.float32)
+        draws, found = np.random.default_rng(0), []
+        for _ in range(20):
+            drawn = np.bincount(draws.integers(0, 700, 700), minlength=700).astype(np.float32)
+            found.append(float(drawn @ right @ drawn) / float(drawn @ counted @ drawn))
+        whole = right.sum(dtype=np.float64) / counted.sum(dtype=np.float64)
+        limits = tuple(np.quantile(found, [0.025, 0.975]))
+        for held in (statistics.BLOCK, 5000):
+            monkeypatch.setattr(statistics, "BLOCK", held)
+            assert pair_accuracy(scores, truth, gap=gap) == whole
+            assert bootstrap(scores, truth, gap=gap, draws=20) == limits
+    many = rng.normal(size=1200)
+    tracemalloc.start()
+    pair_accuracy(many, many)
+    ratio_interval(many)
+    assert tracemalloc.get_traced_memory()[1] < 3e6  # a whole table of pairs takes 12 MB
+    tracemalloc.stop()

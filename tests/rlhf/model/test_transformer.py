@@ -265,6 +265,9 @@ def test_adapters_change_nothing_at_first_and_merge_into_equal_weights():
         {"num_key_value_heads": 3},
         {"hidden_size": 30},
         {"num_hidden_layers": 0},
+        {"max_position_embeddings": 0},
+        {"max_position_embeddings": -5},
+        {"max_position_embeddings": 10**12},
         {"hidden_size": 36, "num_attention_heads": 4},
     ],
 )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import playout
 import pytest
 import torch
@@ -10,9 +11,16 @@ from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.commands.learn import classify
+from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.supervised import classifier as text_classifier
-from playout.rlhf.supervised.classify import ClassifyConfig, TextTask, fit_task
+from playout.rlhf.supervised.classify import (
+    ClassifyConfig,
+    ClassifyTrainer,
+    TextTask,
+    fit_task,
+)
+from small_language import as_before
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 CONTEXT = 128
@@ -141,6 +149,59 @@ def test_wrong_rows_are_named_and_leave_no_run_behind(row, message, tmp_path, ca
     words = ["rlhf", "classify", "--base", str(BASE), "--data", file, "--run", str(run)]
     assert main(words) == 2
     assert message in capsys.readouterr().err and not run.exists()
+
+
+@pytest.mark.slow
+def test_a_classifier_is_the_one_that_its_table_measures(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [
+        {"text": f"film {rng.integers(999)} was {rng.choice(WORDS)} {rng.integers(999)}",
+         "label": str(rng.choice(["a", "b"]))}
+        for _ in range(120)
+    ]  # fmt: skip
+    run = playout.classify(
+        BASE, rows, run=tmp_path / "run", **{**FEW, "steps": 24, "learning_rate": 5e-3}
+    )
+    inner = RunDir.open(run.path / "texts-pretrained")
+    assert inner.find("best").step != inner.find().step, "the case says nothing; take another seed"
+    table = {row["model"]: row for row in json.loads((run.path / "table.json").read_text())}
+    held = Datasets("files").labelled(rows)[1]
+    named = playout.load(run).act([item.text for item in held])
+    right = [name == item.label for name, item in zip(named, held, strict=True)]
+    assert table["pretrained"]["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_repeated_texts_count_once_however_they_are_given(tmp_path):
+    rows = [{"text": f"t {n // 2}{' ' * (n % 2)} x", "label": "ab"[n // 2 % 2]} for n in range(60)]
+    file = written(tmp_path / "a.jsonl", rows)
+    for source in (rows, file, Path(file)):
+        said = []
+        train, test = Datasets("files").labelled(source, tell=said.append)
+        assert len(train) + len(test) == 30
+        assert said == ["30 of 60 texts are repeated, and count once"]
+    rows[7]["label"] = "a"
+    for source in (rows, written(tmp_path / "a.jsonl", rows)):
+        with pytest.raises(DataError, match=r"the text 't 3 x' has two labels, b and a"):
+            Datasets("files").labelled(source)
+
+
+@pytest.mark.slow
+def test_a_run_of_earlier_versions_goes_on_with_the_texts_that_it_had(
+    tmp_path, monkeypatch, capsys
+):
+    counts, init = [], ClassifyTrainer.__init__
+
+    def noted(self, model, tokenizer, task, config, **named):
+        counts.append(len(task.train[0]) + len(task.test[0]))
+        init(self, model, tokenizer, task, config, **named)
+
+    monkeypatch.setattr(ClassifyTrainer, "__init__", noted)
+    run = playout.classify(BASE, LABELLED, run=tmp_path / "run", **FEW)
+    assert "12 of 24 texts are repeated, and count once" in capsys.readouterr().err
+    playout.resume(run, quiet=True)
+    as_before(run, "each_once")
+    playout.resume(run, quiet=True)
+    assert counts[::2] == [12, 12, 24] == counts[1::2]
 
 
 def test_help_says_what_is_required(capsys):

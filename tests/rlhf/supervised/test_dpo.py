@@ -206,3 +206,24 @@ def test_pairs_that_say_nothing_are_refused(tokenizer):
     for bad in ({"kind": "kto"}, {"beta": 0.0}, {"label_smoothing": 0.5}):
         with pytest.raises(ConfigError):
             config_of(**bad)
+
+
+@pytest.mark.parametrize("microbatch", [0, 2])
+def test_ties_count_for_neither_answer_in_what_is_measured(microbatch, tokenizer):
+    good = [Preference("the film", f" was good {n}", f" was bad {n}") for n in range(4)]
+    learn = LearnConfig(learning_rate=1e-3, dtype="float32", microbatch=microbatch)
+    found = []
+    for first, second in ((" was good", " was bad"), (" was bad", " was good")):
+        ties = [Preference("the film", f"{first} {n}", f"{second} {n}", 0, 0, 1) for n in range(4)]
+        config = config_of(batch=8, learn=learn)
+        pairs = [*good, *ties]
+        trainer = DPOTrainer(small(tokenizer), tokenizer, pairs, config, seed=0, heldout=pairs)
+        for _ in range(4):
+            trainer.update()
+        measured = trainer.evaluate()
+        assert measured["eval/accuracies"] == 1 and measured["eval/margins"] > 0
+        found.append({**trainer.update(), **measured})
+    assert found[0]["rewards/accuracies"] == 1
+    assert found[0] == {name: pytest.approx(v, rel=1e-3) for name, v in found[1].items()}
+    lone = DPOTrainer(small(tokenizer), tokenizer, ties, config_of(), seed=0, heldout=ties)
+    assert lone.update()["rewards/accuracies"] == lone.evaluate()["eval/accuracies"] == 0.5

@@ -7,6 +7,8 @@ from playout.rlhf.data.batches import by_length
 from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.heads import MaskedTokenHead
+from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig
 from playout.rlhf.supervised.reward import RewardModel
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.trainer import LearnConfig, portions
@@ -88,3 +90,24 @@ def test_texts_are_divided_by_length_only_where_it_pays():
     assert short == list(range(40)) and long == [40] and row < 40 and whole == 100
     cut = by_length([5, 90, 200], length=100, other=9)
     assert sorted(i for part, _ in cut for i in part) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_a_part_without_masked_tokens_still_counts_its_pairs(pairs, tokenizer):
+    """Of rows of eight tokens many have none that is masked."""
+    found = []
+    for microbatch in (0, 1, 3):
+        model = model_of(tokenizer, causal=False)
+        learn = LearnConfig(1e-3, dtype="float32", microbatch=microbatch)
+        config = PretrainConfig(steps=5, rows=8, length=8, learn=learn)
+        head, texts = MaskedTokenHead(model.config), (TEXTS, TEXTS)
+        trainer = MaskedTrainer(model, head, tokenizer, texts, config, pairs=pairs, seed=0)
+        found.append(gradient_of(trainer))
+    parts = trainer.batches.batch(0, rows=8, seed=0).portions(1)
+    assert not all(part.num_targets for part in parts), "the case says nothing; take another seed"
+    (whole, shown), *others = found
+    assert shown["train/masked_loss"] > 1 and ("train/pair_loss" in shown) == pairs
+    for gradient, metrics in others:
+        torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-5 * float(whole.norm()))
+        same = {name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in shown.items()}
+        assert metrics == same

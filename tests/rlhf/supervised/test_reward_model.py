@@ -317,3 +317,16 @@ def test_rewards_are_found_by_name_or_refused(tmp_path, monkeypatch, tokenizer):
     export_model(tmp_path / "model", small(tokenizer), tokenizer)
     with pytest.raises(RunError, match="gives it no score"):
         load_reward("model")
+
+
+def test_ties_count_for_neither_answer_in_what_a_step_shows(tokenizer):
+    clear = [Preference(f"film {n}", " was good", " was bad") for n in range(6)]
+    shown = []
+    for ties in ([], [Preference(f"plot {n}", " so", " thus", 0, 0, 1) for n in range(6)]):
+        votes = VotedPairs([*clear, *ties])
+        trainer = RewardTrainer(
+            small(tokenizer), tokenizer, (votes, votes), RewardConfig(batch=99), seed=0
+        )
+        found = trainer.update()
+        shown.append((found["rewards/accuracies"], found["rewards/margins"]))
+    assert shown[0] == pytest.approx(shown[1], rel=1e-3) and shown[0][1] != 0

@@ -127,6 +127,12 @@ def test_what_comes_next_depends_on_the_stage(stage, settings, after, tmp_path, 
     assert capsys.readouterr().out == f"run {path}: playout {after.format(path=path)} {path}\n"
 
 
+def test_what_comes_next_can_be_pasted(tmp_path, capsys):
+    path = tmp_path / "my run"
+    mark_finished(RunDir.create(path, kind="rlhf.sft", config={}, seed=0), quiet=False)
+    assert capsys.readouterr().out == f"run {path}: playout rlhf chat|generate '{path}'\n"
+
+
 def test_a_run_of_another_kind_is_named(pipeline, tmp_path, capsys):
     other = tmp_path / "cartpole"
     RunDir.create(other, kind="ppo", config={}, seed=0)

@@ -16,7 +16,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_texts
-from playout.rlhf.data.rows import SUFFIXES
+from playout.rlhf.data.rows import SUFFIXES, suffix_of
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.evaluation.suites.suite import Suite
 from playout.rlhf.evaluation.suites.tasks.code import (
@@ -141,6 +141,6 @@ def find_suite(text: str, material: Material) -> Suite:
         return read_bigbench(path)
     if is_humaneval(path):
         return read_humaneval(path)
-    if path.is_dir() or path.suffix in SUFFIXES:
+    if path.is_dir() or suffix_of(path) in SUFFIXES:
         return read_suite(path)
     return passages(path.stem, read_texts(path))

@@ -18,7 +18,15 @@ from pathlib import Path
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.rows import Row, read_bytes, read_rows, text_field, to_text, with_split
+from playout.rlhf.data.rows import (
+    Row,
+    read_bytes,
+    read_rows,
+    suffix_of,
+    text_field,
+    to_text,
+    with_split,
+)
 from playout.rlhf.evaluation.suites.suite import Choice, Program, Suite
 
 __all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval", "read_programs"]
@@ -54,7 +62,7 @@ def packaged_problems() -> Path:
 
 def is_humaneval(path: Path) -> bool:
     """Whether a file is a list of problems with canonical solutions."""
-    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if not path.is_file() or not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
         return False
     first = _text(path).lstrip().partition("\n")[0]
     return '"canonical_solution"' in first
@@ -62,7 +70,7 @@ def is_humaneval(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     data = read_bytes(path)
-    if path.suffix == ".gz":
+    if suffix_of(path) == ".gz":
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
                 data = file.read(_MAX_TEXT + 1)

@@ -17,9 +17,11 @@ import numpy as np
 from playout.errors import DataError
 from playout.rlhf.data.rows import (
     Row,
+    check_text,
     name_of,
     read_bytes,
     read_rows,
+    suffix_of,
     text_field,
     to_text,
     with_split,
@@ -144,7 +146,7 @@ def _mmlu_row(row: Row, where: str) -> Choice:
     missing = [key for key in ("question", "choices", "answer") if key not in row]
     if missing:
         raise DataError(f"{where}: it has no {missing[0]}, as MMLU's rows have")
-    return _questioned(row, where, _group(row))
+    return _questioned(row, where, _group(row, where))
 
 
 # BIG-bench
@@ -153,7 +155,7 @@ def _mmlu_row(row: Row, where: str) -> Choice:
 def is_bigbench(path: Path) -> bool:
     """Whether a file is a task of BIG-bench, or a folder that holds one."""
     path = path / "task.json" if path.is_dir() else path
-    if path.suffix != ".json" or not path.is_file():
+    if suffix_of(path) != ".json" or not path.is_file():
         return False
     return to_text(read_bytes(path), str(path)).lstrip().startswith("{")
 
@@ -172,6 +174,9 @@ def read_bigbench(path: Path) -> Suite:
     rows = task.get("examples") if isinstance(task, dict) else None
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path} is no task of BIG-bench: it has no examples")
+    for key, value in task.items():
+        if isinstance(value, str):
+            check_text(value, str(path), key)
     before, after = (
         str(task.get(key, default))
         for key, default in (("example_input_prefix", "\nQ: "), ("example_output_prefix", "\nA: "))
@@ -183,9 +188,12 @@ def read_bigbench(path: Path) -> Suite:
         where = f"{path}, example {number}"
         if not isinstance(row, dict) or not isinstance(row.get("input"), str):
             raise DataError(f"{where}: it has no input")
+        check_text(row["input"], where, "input")
         asked, scores = before + row["input"], row.get("target_scores")
         if isinstance(scores, dict) and scores:
             values = [_score(value, where) for value in scores.values()]
+            for option in scores:
+                check_text(option, where, "target_scores")
             if shown:
                 asked += "".join(f"{listed}{option}" for option in scores)
             prompt, options = asked + after.rstrip(" "), _spaced(after, scores)
@@ -195,6 +203,8 @@ def read_bigbench(path: Path) -> Suite:
         targets = [targets] if isinstance(targets, str) else targets
         if not isinstance(targets, list) or not targets or not all(map(_is_text, targets)):
             raise DataError(f"{where}: it has neither target_scores nor a target")
+        for text in targets:
+            check_text(text, where, "target")
         prompt = asked + after.rstrip(" ")
         items.append(Written(prompt, _spaced(after, targets), question=row["input"]))
     if len({type(item) for item in items}) > 1:
@@ -257,15 +267,16 @@ def _by_length(items: Sequence[Item]) -> bool:
     return bool(lengths) and float(np.mean([n.max() / n.mean() for n in lengths])) > 1.15
 
 
-def _group(row: Row) -> str:
+def _group(row: Row, where: str) -> str:
     for key in ("subject", "category", "UID", "linguistics_term", "activity_label"):
         if isinstance(row.get(key), str):
+            check_text(row[key], where, key)
             return str(row[key])
     return ""
 
 
 def _item(row: Row, where: str) -> Item:
-    group = _group(row)
+    group = _group(row, where)
     if "sentence_good" in row:
         pair = tuple(text_field(row, where, key) for key in ("sentence_good", "sentence_bad"))
         return Choice("", pair, (1.0, 0.0), group)
@@ -287,6 +298,8 @@ def _item(row: Row, where: str) -> Item:
         answers = [answers] if isinstance(answers, str) else answers
         if isinstance(answers, list) and answers and all(map(_is_text, answers)):
             prompt = text_field(row, where, "prompt", "question")
+            for answer in answers:
+                check_text(answer, where, "answer")
             return Written(prompt, tuple(answers), group)
         raise DataError(f"{where}: there is no answer, a text or a list of texts")
     text = text_field(row, where, "text").rstrip()
@@ -323,6 +336,8 @@ def _texts(value: Any, where: str, field: str) -> list[str]:
         raise DataError(f"{where}: {field} should be a list of two texts or more")
     if len(value) > len(LETTERS):
         raise DataError(f"{where}: {len(value)} {field} are more than {len(LETTERS)}")
+    for text in value:
+        check_text(text, where, field)
     return [str(text) for text in value]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import by_tokens, pad_right
+from playout.rlhf.data.rows import suffix_of
 from playout.rlhf.evaluation.suites.results import calibration, interval, seen_part
 from playout.rlhf.evaluation.suites.tasks.harness_samples import Sureness, questions, sureness
 from playout.rlhf.generation.conversation import conversation_format
@@ -30,7 +31,7 @@ from playout.rlhf.supervised.perplexity import as_scored, likelihoods
 
 __all__ = ["Harnessed", "run_task"]
 
-_LONGEST = 64  # tokens of an answer where a task does not say
+_LONGEST = 256  # tokens of an answer where a task does not say, as lm_eval has it
 # The metric that a task is known by, the first of these that it has; the last is to be small.
 _HEADLINES = ("exact_match", "acc_norm", "acc", "f1", "bits_per_byte")
 
@@ -109,7 +110,8 @@ class _Model:
         """The likeliest answer to each prompt, up to its end."""
         found = []
         for prompt, settings in asked:
-            until = settings.get("until") or ["\n\n"]
+            # None and an empty list are no texts to stop at: the end token alone ends an answer.
+            until = settings.get("until", "\n\n") or ()
             player = LanguagePlayer(
                 self.model,
                 self.tokenizer,
@@ -174,7 +176,7 @@ def run_task(
             return asked.written([one.args for one in requests])
 
     path = Path(task)
-    own = path.suffix in (".yaml", ".yml")
+    own = suffix_of(path) in (".yaml", ".yml")
     if own and not path.is_file():
         raise DataError(f"--suite lm_eval:{task}: there is no such file")
     manager = (

@@ -11,6 +11,7 @@ from playout import cli
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.evaluation.suites.score import answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite
+from playout.rlhf.evaluation.suites.tasks import harness as module
 from playout.rlhf.evaluation.suites.tasks.harness import run_task, summary_of
 from playout.rlhf.evaluation.suites.tasks.harness_samples import questions, sureness
 from playout.rlhf.model.folder import export_model
@@ -260,6 +261,43 @@ def test_a_model_of_nan_is_no_answer_to_the_harness(model, harness):
     harness(lambda asked: asked.loglikelihood([SimpleNamespace(args=("the cat", " sat"))]))
     with pytest.raises(DivergedError):
         run_task(model, TOKENIZER, "sums")
+
+
+def test_an_answer_ends_where_its_task_says(model, harness, monkeypatch):
+    seen = []
+
+    class Player:
+        def __init__(self, *_, stop, max_new_tokens, **__):
+            seen.append((stop, max_new_tokens))
+
+        def act(self, prompts, **_):
+            return [""]
+
+    monkeypatch.setattr(module, "LanguagePlayer", Player)
+    asked = [{"until": []}, {"until": None}, {}, {"until": "Q:"}, {"until": ["Q:", "\n"]},
+             {"max_gen_toks": 1280}, {"max_gen_toks": 9}]  # fmt: skip
+    requests = [SimpleNamespace(args=("q", settings)) for settings in asked]
+    long = small_model(TOKENIZER, length=1024)
+
+    def answers(one):
+        one.generate_until(requests)
+        return {"results": {"sums": {}}}
+
+    harness(answers)
+    run_task(long, TOKENIZER, "sums")
+    stops = [stop for stop, _ in seen]
+    assert stops == [(), (), ("\n\n",), ("Q:",), ("Q:", "\n"), ("\n\n",), ("\n\n",)]
+    # As many tokens as lm_eval writes where nothing is said, and never more than half the context.
+    assert [most for _, most in seen] == [256] * 5 + [512, 9]
+
+
+def test_a_task_is_not_asked_in_turns(model, harness, tmp_path, capsys):
+    harness(lambda _: pytest.fail("it was asked"))
+    export_model(tmp_path / "model", model, TOKENIZER)
+    assert cli.main(["eval", str(tmp_path / "model"), "--suite", "lm_eval:sums", "--chat"]) == 2
+    error = capsys.readouterr().err
+    assert "lm_eval:sums: a task of lm_eval is asked by its own prompts" in error
+    assert error.count("\n") == 1
 
 
 def test_without_lm_eval_one_line_says_how_to_get_it(model, monkeypatch):

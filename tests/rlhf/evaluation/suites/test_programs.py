@@ -64,6 +64,11 @@ def test_a_program_that_comes_to_its_end_has_passed(confines):
     assert passed([alone, f"import os\n{own}"]) == [True, True]
 
 
+def test_what_a_program_says_last_need_not_end_its_line(confines):
+    for said in ("print('a', end='')", "import sys\nsys.stdout.write('b')", "print(' ')"):
+        assert passed([said]) == [True], said
+
+
 def test_files_of_others_are_neither_read_nor_changed(confines, tmp_path):
     path = tmp_path / "precious"
     path.write_text("mine")

@@ -101,6 +101,9 @@ BAD = [
     ({"question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "E"},
      "answerKey 'E'"),
     ({"other": 1}, "no field 'text'"),
+    ({"prompt": "q", "options": ["x", "\ud800"], "answer": 0}, "options holds half a surrogate"),
+    ({"prompt": "q", "answer": "\ud800"}, "answer holds half a surrogate"),
+    ({"sentence_good": "a", "sentence_bad": "b", "UID": "\ud800"}, "UID holds half a surrogate"),
 ]  # fmt: skip
 
 
@@ -108,6 +111,24 @@ BAD = [
 def test_a_row_that_is_no_question_is_named(tmp_path, row, message):
     with pytest.raises(DataError, match=rf"q\.jsonl, line 1.*{message}"):
         read_suite(rows_file(tmp_path / "q.jsonl", row))
+
+
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        ({"input": "\ud800", "target": "a"}, r", example 1: input"),
+        ({"input": "q", "target": ["a", "\ud800"]}, r", example 1: target"),
+        ({"input": "q", "target_scores": {"\ud800": 1, "b": 0}}, r", example 1: target_scores"),
+        (None, ": task_prefix"),
+    ],
+)
+def test_half_a_surrogate_pair_in_a_task_of_bigbench_is_named(tmp_path, more, where):
+    task = {"examples": [more or {"input": "q", "target": "a"}]}
+    (tmp_path / "task.json").write_text(
+        json.dumps({**task, **({} if more else {"task_prefix": "\ud800"})})
+    )
+    with pytest.raises(DataError, match=rf"task\.json{where} holds half a surrogate pair"):
+        read_bigbench(tmp_path)
 
 
 @pytest.fixture
