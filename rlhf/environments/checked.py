@@ -1,56 +1,76 @@
 """Holds an environment to its contract: types, finite rewards, a time limit, its own randomness.
 
 Every call either gives a value of the right kind or raises EnvironmentFault with the fault and the
-person's own file and line. Python's and NumPy's global generators are seeded anew for each call, so
-that an environment which draws from them gives the same episode in any company. The limit works on
-Unix in the main thread; compiled code that never returns is beyond it.
+person's own file and line. Python's and NumPy's global generators are seeded anew for each call,
+the making of the object among them, so that an environment which draws from them gives the same
+episode in any company. The limit works on Unix in the main thread; what never returns and swallows
+every exception, or is compiled, is beyond it.
 """
 
+import hashlib
 import inspect
 import math
 import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
+from playout.agents.runs.signals import Interrupted
 from playout.errors import DataError, EnvironmentFault
 from playout.own_code import fault_of
 from playout.rlhf.data.messages import Prompt, checked_messages
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 
-__all__ = ["CheckedEnvironment", "as_number", "kept_random_state", "kind_of", "time_limit"]
+__all__ = [
+    "STOPS",
+    "CheckedEnvironment",
+    "as_number",
+    "kept_random_state",
+    "kind_of",
+    "seed_generators",
+]
 
 T = TypeVar("T")
+STOPS = (KeyboardInterrupt, Interrupted)
+"""What a person's code may let through and has not done: the person ends the program."""
+_AGAIN = 0.1  # seconds after which a call that swallowed its limit is stopped once more
 
 
 class _TooSlowError(BaseException):
     """Raised inside a call that takes too long; no `except Exception` there can swallow it."""
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError where the block takes longer; 0 sets no limit."""
+def _limited(seconds: float, function: Callable[[], T]) -> T:
+    """What a function returns; _TooSlowError where it takes longer, and 0 sets no limit."""
     usable = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
     if seconds <= 0 or not usable:
-        yield
-        return
+        return function()
+    running, late = True, False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _TooSlowError
+        nonlocal late
+        if running:
+            late = True
+            raise _TooSlowError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
-    except _TooSlowError:
-        raise TimeoutError(f"took longer than {seconds:g} s") from None
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+        found = function()
+    except BaseException as error:  # what a call raises that was stopped is no matter
+        if not late or isinstance(error, STOPS):
+            raise
     finally:
+        running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if late:
+        raise _TooSlowError
+    return found
 
 
 @contextmanager
@@ -64,10 +84,17 @@ def kept_random_state() -> Iterator[None]:
         np.random.set_state(array)  # noqa: NPY002
 
 
+def seed_generators(*names: str | int) -> None:
+    """Seeds Python's and NumPy's global generators by a hash of all that is given."""
+    digest = hashlib.blake2b(repr(names).encode(), digest_size=20).digest()
+    random.seed(digest[:16])
+    np.random.seed(int.from_bytes(digest[16:], "little"))  # noqa: NPY002
+
+
 class CheckedEnvironment:
     """One episode's environment, made when `reset` is called.
 
-    `reset` and `step` leave the global generators changed; see `kept_random_state`.
+    Every call leaves the global generators changed; see `kept_random_state`.
 
     Attributes:
         turn: Answers taken so far.
@@ -85,13 +112,13 @@ class CheckedEnvironment:
         Raises:
             EnvironmentFault: As all methods.
         """
-        self._seed = seed
+        self._seed = int(seed)
         self._inner = self._call("", self._factory)
-        return self._prompt(self._call("reset", self._inner.reset, task, seed), "reset")
+        return self._prompt(self._call("reset", lambda: self._inner.reset(task, seed)), "reset")
 
     def step(self, answer: str) -> Step:
         """What an answer led to, its reward a finite float or a dictionary of them."""
-        found = self._call("step", self._inner.step, answer)
+        found = self._call("step", lambda: self._inner.step(answer))
         self.turn += 1
         if isinstance(found, str | bytes) or not isinstance(found, Sequence):
             raise self._fault(f"step returned {kind_of(found)}, not (reply, reward, done)")
@@ -139,30 +166,32 @@ class CheckedEnvironment:
 
     def close(self) -> None:
         """Let go; what goes wrong here no longer matters to anybody."""
-        inner, self._inner = self._inner, None
-        try:
-            asked = getattr(inner, "close", None)
-            if callable(asked):
-                with time_limit(self.seconds):
-                    asked()
-        except Exception:  # the episode is over, and its numbers stand
-            return
+        with suppress(EnvironmentFault):  # the episode is over, and its numbers stand
+            self._optional("close")
+        self._inner = None
 
     def _optional(self, name: str) -> Any:
-        asked = getattr(self._inner, name, None)
-        return self._call(name, asked) if callable(asked) else None
+        def ask() -> Any:
+            asked = getattr(self._inner, name, None)
+            if asked is None or callable(asked):
+                return None if asked is None else asked()
+            raise self._fault(
+                f"{name} is an attribute ({kind_of(asked)}) and has to be a method: def "
+                f"{name}(self)"
+            )
 
-    def _call(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
+        return self._call(name, ask)
+
+    def _call(self, name: str, function: Callable[[], T]) -> T:
+        seed_generators(self._seed, self.turn, name)
         try:
-            if name in ("reset", "step"):  # to save and restore each time would cost more than most
-                number = (self._seed << 12) + self.turn
-                random.seed(number)
-                np.random.seed(number % 2**32)  # noqa: NPY002
-            with time_limit(self.seconds):
-                found = function(*arguments)
-        except TimeoutError as error:
-            raise self._fault(f"{name or 'making it'} {error}") from error
-        except (Exception, SystemExit) as error:
+            found = _limited(self.seconds, function)
+        except _TooSlowError:
+            late = f"{name or 'making it'} took longer than {self.seconds:g} s"
+            raise self._fault(late) from None
+        except (*STOPS, EnvironmentFault):
+            raise
+        except BaseException as error:
             what = f"{name} raised" if name else "making it raised"
             raise self._fault(f"{what} {fault_of(error)}") from error
         if inspect.iscoroutine(found):

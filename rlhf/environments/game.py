@@ -7,25 +7,25 @@ positions game_tasks.py's, rewards game_reward.py's. Nothing here knows any game
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 from playout.agents.players.analysis import rollout_judge
 from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
 from playout.agents.players.load import load_player, make_player
-from playout.agents.players.player import Player
+from playout.agents.players.player import Player, choose
 from playout.agents.players.simple import RandomPlayer
 from playout.envs.core.game import TERMINAL, NativeGame, State
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step, Task
-from playout.rlhf.environments.game_prompt import GamePrompt
-from playout.rlhf.environments.game_reward import MoveReward
+from playout.rlhf.environments.game_options import SELF, GameOptions
+from playout.rlhf.environments.game_reward import MoveReward, forfeited
+from playout.rlhf.environments.game_sides import find_openings
 from playout.rlhf.environments.game_tasks import (
     Referee,
     SolvedPositions,
-    find_openings,
     find_positions,
     judging_positions,
     learnable_positions,
@@ -33,106 +33,7 @@ from playout.rlhf.environments.game_tasks import (
 
 __all__ = ["GameEnvironment", "GameOptions", "make"]
 
-SELF = "self"
-MODES = ("move", "game")
-ILLEGAL = ("loss", "resample", "random")
 _FRESH = 8  # plies in which an opponent may have ended games before anything was asked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GameOptions:
-    """What `--env-options` may say."""
-
-    mode: str = "move"
-    """move (one position, one answer) or game (to its end)."""
-    opponent: str = "random"
-    """Who plays the other sides: random, uct:N, any other player of `playout match`, a run, or
-    self: the policy, which then has a role for each player."""
-    reward: str = ""
-    """legal, outcome, regret, search or result, or several with a plus between; by default the
-    outcome where a solver masters the game, else search; in whole games the result."""
-    legal_moves: bool = False
-    """Name the legal moves in the prompt."""
-    rules: bool = True
-    """Begin prompts with sentences about the game."""
-    goal: bool = True
-    """With rules: say what wins, too, where the game says it."""
-    own: bool = False
-    """Show every player its own stones as the first player's, in games of two with a letter each: a
-    model then learns boards once, not once for each side."""
-    find: bool = False
-    """Take the last word of an answer that is a legal move, for policies that talk."""
-    illegal: str = "loss"
-    """What an answer that is no legal move does: loss ends the episode, resample asks again,
-    random plays any legal move."""
-    illegal_reward: float = -1.0
-    """For each such answer."""
-    retries: int = 3
-    """How often `resample` asks again in a row."""
-    simulations: int = 200
-    """Of UCT, for the reward search."""
-    judge: str = ""
-    """A run whose search says what moves are worth, in place of UCT."""
-    positions: int = 4096
-    """Tasks to learn from, at most."""
-    test_positions: int = 512
-    """Tasks to be judged on, at most; none is an image of one that is learned from."""
-    plies: tuple[int, ...] = ()
-    """Fewest and most random moves that lead to a position, such as (8,26); in whole games one
-    number, those of the opening."""
-    file: str = ""
-    """Positions to learn from in place of random ones: .jsonl with `position`, the text of a state,
-    and `outcomes` where they are solved. Images of positions to be judged on are left out."""
-    open: bool = False
-    """Also positions where nothing is at stake: all moves alike, or a win at once."""
-    seed: int = 0
-    """Of positions and openings."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("illegal", ILLEGAL)):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
-                )
-        for name, least in (("retries", 0), ("simulations", 1), ("positions", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.test_positions < 1:
-            raise ConfigError(f"test_positions must be at least 1, not {self.test_positions}")
-        wanted = 2 if self.mode == "move" else 1
-        if self.plies and (len(self.plies) != wanted or list(self.plies) != sorted(self.plies)):
-            raise ConfigError(f"plies={self.plies}: give {('a number', 'two, rising')[wanted - 1]}")
-        if min(self.plies, default=0) < 0:
-            raise ConfigError(f"plies must not be negative: {self.plies}")
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> "GameOptions":
-        """From what a command line gave.
-
-        Raises:
-            ConfigError: An option is unknown or of the wrong kind.
-        """
-        defaults = {field.name: getattr(_DEFAULTS, field.name) for field in fields(cls)}
-        given = dict(options)
-        if isinstance(given.get("plies"), int):
-            given["plies"] = (given["plies"],)
-        for name, value in given.items():
-            if name not in defaults:
-                raise ConfigError(f"a game has no option {name!r}; it has {', '.join(defaults)}")
-            default = defaults[name]
-            kinds: Any = (int, float) if isinstance(default, float) else type(default)
-            if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
-                raise ConfigError(f"{name}={value!r} is not of the kind of {default!r}")
-            if isinstance(value, tuple) and not all(type(one) is int for one in value):
-                raise ConfigError(f"{name}={value!r}: give whole numbers")
-        return cls(**given)
-
-    def prompt(self, game: NativeGame) -> GamePrompt:
-        """How positions are shown."""
-        return GamePrompt(game, self.rules, self.legal_moves, self.find, self.goal, self.own)
-
-
-_DEFAULTS: Any = GameOptions()
 
 
 class GameEnvironment:
@@ -162,11 +63,11 @@ class GameEnvironment:
             self._state = game.from_moves(str(task.get("opening", "")))
         self._chance()
         if options.mode == "game":
-            self._others_move()
+            self._others_move(asked=False)
         while self._state.is_terminal and self._ply < _FRESH:
             # The opponent has ended it before anything was asked: once more from the start.
             self._state = game.initial_state()
-            self._play_on()
+            self._play_on(asked=False)
         return self._prompt(self._state)
 
     def answers(self) -> list[str]:
@@ -216,14 +117,22 @@ class GameEnvironment:
     def _chance(self) -> None:
         self._state = self._state.resolve_chance(self._seed, stream=self._ply)
 
-    def _play_on(self) -> None:
-        """Dice, then the opponent's moves, as after every move."""
+    def _play_on(self, *, asked: bool) -> int | None:
+        """Dice, then the opponent's moves, as after every move; as `_others_move`."""
         self._ply += 1
         self._chance()
-        self._others_move()
+        return self._others_move(asked=asked)
 
-    def _others_move(self) -> None:
-        """The opponent's moves, until the policy's seat is to move or the game is over."""
+    def _others_move(self, *, asked: bool) -> int | None:
+        """The opponent's moves, until the policy's seat is to move or the game is over.
+
+        Args:
+            asked: The policy has been asked, so that the opponent may give up; before, a random
+                move stands for that.
+
+        Returns:
+            The seat that gave the game up; None where none did.
+        """
         while (
             self._options.mode == "game"
             and self._games.opponent is not None
@@ -231,23 +140,30 @@ class GameEnvironment:
         ):
             # Every move has a seed of its own, so that one player serves all episodes.
             self._games.opponent.reset((self._seed << 12) + self._ply)
-            action = self._games.opponent.act(StateBatch.from_states([self._state]))[0]
-            self._state = self._state.apply(int(action))
+            # What was played before is for programs, which are refused as opponents.
+            states, lines = StateBatch.from_states([self._state]), [()] if asked else None
+            actions, given_up = choose(self._games.opponent, states, lines)
+            if given_up:
+                return self._state.to_play
+            self._state = self._state.apply(int(actions[0]))
             self._ply += 1
             self._chance()
+        return None
 
     def _go_on(self, action: int, reward: float) -> Step:
         mover = self._state.to_play
         before = self._state.returns / self._games.game.value_scale
         self._state = self._state.apply(action)
-        self._play_on()
+        loser = self._play_on(asked=True)
         state, game = self._state, self._games.game
+        over = state.is_terminal or loser is not None
         gained = state.returns / game.value_scale
-        if game.step_rewards and "result" in self._games.reward.kinds:
-            gained = gained - before  # what the moves since then have brought
-        over = state.is_terminal
+        if loser is not None:
+            gained = np.array(forfeited(loser, game.num_players))
         if over:
-            self._result = float(state.returns[self._seat] / game.value_scale)
+            self._result = float(gained[self._seat])
+        if game.step_rewards and loser is None:
+            gained = gained - before  # what the moves since then have brought
         rewards = {mover: reward}
         if "result" in self._games.reward.kinds and (over or game.step_rewards):
             for player in range(game.num_players):
@@ -267,14 +183,14 @@ class GameEnvironment:
 
     def _lost(self, reward: float) -> float | dict[str, float]:
         """The end by an illegal answer: who wrote it gets `reward`, the others have won."""
-        loser, num_players = self._state.to_play, self._games.game.num_players
+        loser = self._state.to_play
+        results = forfeited(loser, self._games.game.num_players)
         rewards = {loser: reward}
         if self._options.mode == "game":
-            share = 1.0 / max(1, num_players - 1)  # the others share what the loser lost
-            self._result = -1.0 if loser == self._seat else share
+            self._result = results[self._seat]
             if "result" in self._games.reward.kinds:
                 # With nothing, a role would learn from a game that it won as from a draw.
-                rewards |= {player: share for player in range(num_players) if player != loser}
+                rewards |= {player: one for player, one in enumerate(results) if player != loser}
         return self._shared(rewards) if self._games.plays_itself else reward
 
 
@@ -336,7 +252,7 @@ class Games:
     def tasks(self, split: Split) -> Sequence[Task]:
         """Positions, or openings with a seat each."""
         options = self.options
-        count = options.positions if split == "train" else options.test_positions
+        count = options.num_tasks(split)
         if options.mode == "move":
             found = self.positions(split, count)
             if found.outcomes is not None:
@@ -353,7 +269,7 @@ class Games:
         """Positions of a side, solved where the reward asks the solver."""
         plies = self.options.plies
         if split == "train" and self.options.file:
-            return learnable_positions(self.game, self.options.file)
+            return learnable_positions(self.game, self.options.file, self.options.positions)
         if split == "test" and not plies and not self.options.open:
             return judging_positions(self.game, count, self.reward.referee)
         return find_positions(

@@ -1,36 +1,25 @@
-"""Positions of any game as tasks, cut in two by symmetry class: to learn from and to be judged on.
+"""Positions of any game as tasks, of two sides: to learn from and to be judged on.
 
-All images of a position under the board's symmetries lie on one side, so that what is remembered
-does not count as understood; positions on which other runs are rated always lie on the side to be
-judged on. Positions come from random play. Solved ones bring the outcome of every move. Openings of
-whole games are cut in the same way.
+Positions come from random play, or from a file. Solved ones bring the outcome of every move. On
+which side a position lies, and openings of whole games, are game_sides.py's.
 """
 
-import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.agents.rating.openings import Part, opening_plies, random_openings
 from playout.agents.rating.play import usual_plies
-from playout.agents.rating.positions import (
-    load_choosing_positions,
-    load_scored_positions,
-    moves_text,
-)
+from playout.agents.rating.positions import load_choosing_positions, load_scored_positions
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import NativeGame, State
-from playout.envs.core.registry import built_in
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DataError, GameError
 from playout.mcts.exact.alphabeta import AlphaBeta
-from playout.mcts.exact.positions import canonical_hashes, unseen
 from playout.mcts.exact.prover import (
     GIVEN_UP,
     ILLEGAL,
@@ -43,13 +32,19 @@ from playout.mcts.exact.solver import Solver
 from playout.mcts.exact.tactics import winning_actions
 from playout.rlhf.data.rows import read_rows, text_field
 from playout.rlhf.environments.environment import Split
+from playout.rlhf.environments.game_sides import (
+    SHORT_GAME,
+    is_test,
+    random_positions,
+    rated_classes,
+    serves,
+    unseen_classes,
+)
 
 __all__ = [
     "Referee",
     "SolvedPositions",
-    "find_openings",
     "find_positions",
-    "is_test",
     "judging_positions",
     "learnable_positions",
     "plies_of",
@@ -59,11 +54,7 @@ __all__ = [
 
 Outcomes = NDArray[np.int8]
 
-TEST_SHARE = 0.15
-_ROUND = 512  # random positions a round ...
-_SLOW_ROUND = 32  # ... and where the rules run at Python's speed
 _FRUITLESS = 12  # rounds in a row without anything new before there is taken to be no more
-_SHORT_GAME = 16  # plies; every ply of such a game is asked about
 # Without a prover of its own a game is not solved if its full tree, pruned as well as can be, has
 # more leaves than a power of ten.
 _LOG_LEAVES = 30
@@ -71,6 +62,7 @@ _LOG_LEAVES = 30
 # and one of ten after 8, in a few milliseconds each; scores that count plies take more.
 _MAX_NODES, _MAX_PYTHON_NODES, _SCORE_NODES = 200_000, 20_000, 2_000_000
 _CHUNK = 64  # positions solved at a time
+_OUTCOMES = (-2, -1, 0, 1)
 _GIVEN_UP = 400  # positions that are too hard before a game counts as unsolved
 
 
@@ -79,7 +71,7 @@ class SolvedPositions:
     """N positions of one side; `outcomes` is None where nobody has solved them.
 
     Attributes:
-        states: N states, none of them over, no two of one symmetry class.
+        states: N states, none of them over, no two of one class.
         outcomes: int8 [N, A]: a move wins (1), draws (0), loses (-1) for the side to move, or
             cannot be played (-2).
     """
@@ -153,42 +145,12 @@ def plies_of(game: NativeGame, *, solved: bool) -> tuple[int, int]:
 
     Of a game that is solved move by move, what lies before is left out where it takes too long.
     """
-    if game.max_plies <= _SHORT_GAME:
+    if game.max_plies <= SHORT_GAME:
         return 0, max(0, game.max_plies - 2)
     usual = usual_plies(game)
     if solved:
         return min(8, game.max_plies // 5), max(1, round(0.62 * game.max_plies))
     return 1, max(1, round(0.85 * usual))
-
-
-def is_test(states: StateBatch) -> NDArray[np.bool_]:
-    """Bool [B]: does a position belong to the side that is judged on? By symmetry class."""
-    hashes = canonical_hashes(states)
-    # Multiplied, since a game's hash may keep some of its bits constant (Fibonacci hashing).
-    mixed = (hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
-    test: NDArray[np.bool_] = mixed < np.uint64(TEST_SHARE * 2**24)
-    rated = _rated(states.game)
-    if rated:
-        test |= np.isin(hashes, np.fromiter(rated, np.uint64))
-    return test
-
-
-_OUTCOMES = (-2, -1, 0, 1)
-_rated_classes: dict[str, frozenset[int]] = {}
-
-
-def _rated(game: NativeGame) -> frozenset[int]:
-    """Symmetry classes on which other runs of a built-in game are rated; small games have none."""
-    key = str(game)
-    if key not in _rated_classes:
-        found = frozenset[int]()
-        if game.max_plies > _SHORT_GAME and game.prover is not None and built_in(game):
-            with contextlib.suppress(GameError):
-                sets = [load_scored_positions(game), load_choosing_positions(game)]
-                states = [one.states for one in sets if one is not None]
-                found = frozenset(canonical_hashes(StateBatch.concatenate(states)).tolist())
-        _rated_classes[key] = found
-    return _rated_classes[key]
 
 
 def find_positions(
@@ -221,9 +183,9 @@ def find_positions(
     outcomes: list[Outcomes] = []
     found = fruitless = looked = 0
     seen = set[int]()
-    for batch in _random_positions(game, least, most, seed):
-        rows = batch[unseen(batch, seen)]
-        rows = rows[is_test(rows) == (split == "test")] if len(rows) else rows
+    for batch in random_positions(game, least, most, seed):
+        rows = batch[unseen_classes(batch, seen)]
+        rows = rows[serves(rows, split)] if len(rows) else rows
         if matters and len(rows):
             rows = rows[rows.legal_mask().sum(axis=1) > 1]
         looked += len(rows)
@@ -266,7 +228,7 @@ def judging_positions(
     Raises:
         ConfigError: No position serves.
     """
-    if referee is not None and _rated(game):
+    if referee is not None and rated_classes(game):
         found = load_choosing_positions(game) if choosing else load_scored_positions(game)
         if found is not None:
             order = np.random.default_rng(5).permutation(len(found))[:count]
@@ -306,8 +268,10 @@ def read_positions(game: NativeGame, path: str) -> SolvedPositions:
     )
 
 
-def learnable_positions(game: NativeGame, path: str) -> SolvedPositions:
+def learnable_positions(game: NativeGame, path: str, count: int | None) -> SolvedPositions:
     """`read_positions` without images of those to be judged on; how many these are is said.
+
+    Of what is left the first `count`, where that is a number.
 
     Raises:
         DataError: None is left, or a row is none.
@@ -323,6 +287,7 @@ def learnable_positions(game: NativeGame, path: str) -> SolvedPositions:
             "nothing is learned from them",
             file=sys.stderr,
         )
+    kept = kept[:count]
     outcomes = None if found.outcomes is None else found.outcomes[kept]
     return SolvedPositions(found.states[kept], outcomes)
 
@@ -336,19 +301,6 @@ def write_positions(path: Path, positions: SolvedPositions) -> None:
             entry["outcomes"] = positions.outcomes[row].tolist()
         lines.append(json.dumps(entry))
     replace_file(path, ("\n".join(lines) + "\n").encode())
-
-
-def _random_positions(game: NativeGame, least: int, most: int, seed: int) -> Iterator[StateBatch]:
-    """Rounds of positions after random play at which a player is to move."""
-    size = _SLOW_ROUND if game.calls_python else _ROUND
-    number = 0
-    while True:
-        rng = np.random.default_rng([seed, 31, number])
-        batch = game.batch(size)
-        batch.random_plies(rng.integers(least, most + 1, size), int(rng.integers(2**62)))
-        batch.resolve_chance(int(rng.integers(2**62)))
-        yield batch[np.flatnonzero(~batch.is_terminal())]
-        number += 1
 
 
 def _solved(
@@ -372,23 +324,3 @@ def _solved(
     if not kept:
         return states[:0], np.zeros((0, states.game.num_actions), np.int8)
     return StateBatch.concatenate(kept), np.concatenate(found)
-
-
-def find_openings(
-    game: NativeGame, count: int, split: Split, *, plies: int, seed: int
-) -> list[str]:
-    """The moves of openings of one side, each once; fewer where there are no more.
-
-    Args:
-        game: Any game.
-        count: How many.
-        split: "train" or "test"; an opening is on the other side in none of its images.
-        plies: Random moves of each; -1 as suits the game.
-        seed: The same seed gives the same openings.
-    """
-    length = opening_plies(game) if plies < 0 else plies
-    if length == 0 or game.has_chance:
-        return [""]
-    part: Part = "rating" if split == "test" else "choosing"
-    found = random_openings(game, count, plies=length, seed=seed, part=part)
-    return list(dict.fromkeys(moves_text(game, moves) for moves in found))

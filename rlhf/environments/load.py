@@ -16,6 +16,7 @@ from typing import Any
 from playout.envs.game_text import read
 from playout.errors import ConfigError
 from playout.own_code import fault_of, load_object, trust, trust_module
+from playout.rlhf.environments.checked import STOPS, kept_random_state, seed_generators
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
 __all__ = [
@@ -109,8 +110,12 @@ def own_environment(
         return maker(**given)  # type: ignore[no-any-return]
 
     try:
-        first = create()
-    except (Exception, SystemExit) as error:
+        with kept_random_state():  # what it draws is the same in a run that goes on
+            seed_generators(name)
+            first = create()
+    except STOPS:
+        raise
+    except BaseException as error:
         raise ConfigError(f"the environment {name} cannot be made: {fault_of(error)}") from error
     for method in ("reset", "step"):
         if not callable(getattr(first, method, None)):
@@ -124,10 +129,14 @@ def own_environment(
         if asked is None:
             return None
         try:
-            found = asked(split) if callable(asked) else asked[split]
-            if found is not None and not isinstance(found, Sequence):
-                found = list(itertools.islice(found, MAX_TASKS + 1))
-        except (Exception, SystemExit) as error:
+            with kept_random_state():
+                seed_generators(name, split)
+                found = asked(split) if callable(asked) else asked[split]
+                if found is not None and not isinstance(found, Sequence):
+                    found = list(itertools.islice(found, MAX_TASKS + 1))
+        except STOPS:
+            raise
+        except BaseException as error:
             raise ConfigError(
                 f"the environment {name} has no tasks for {split}; tasks({split!r}) should be a "
                 f"list: {fault_of(error)}"

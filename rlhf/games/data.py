@@ -17,11 +17,11 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.game_sides import is_test
 from playout.rlhf.environments.game_tasks import (
     Referee,
     SolvedPositions,
     find_positions,
-    is_test,
     plies_of,
     write_positions,
 )

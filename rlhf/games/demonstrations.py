@@ -19,7 +19,8 @@ from playout.errors import ConfigError
 from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL
 from playout.mcts.exact.tactics import Lookahead, winning_actions
 from playout.rlhf.environments.game_prompt import MOST_TOLD, GamePrompt
-from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, is_test, plies_of
+from playout.rlhf.environments.game_sides import is_test
+from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, plies_of
 
 __all__ = ["SEARCH", "Demonstrator", "can_tell", "told_outcomes"]
 

@@ -40,6 +40,11 @@ _PACKAGES = frozenset({"sympy", "mpmath", "fractions"})
 # Decimal("1e999999999") is small until it is made whole.
 _WHOLE = re.compile(r"\b(int|round|floor|ceil|trunc)\(|\b(to_integral|as_integer_ratio)")
 
+# A whole number, a decimal or a power of ten. A dot in the middle of something begins no number,
+# and a sign there is an operation.
+_UNSIGNED = r"(?:\d(?:[\d,]*\d)?(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(rf"(?:(?<![\w.)\]])[-+])?{_UNSIGNED}(?:/\d+)?")
+
 
 class ReasoningTasks(Sequence[dict[str, Any]]):
     """Questions made when they are asked for: `question`, `answer`, `metadata`, by index.
@@ -162,8 +167,8 @@ def extract(reply: str, rule: str) -> str | None:
         inside = re.findall(r"<answer>(.*?)</answer>", reply, re.DOTALL)
         return inside[-1].strip() if inside else None
     if rule == "last":
-        numbers = re.findall(r"[-+]?\d[\d,]*(?:\.\d+)?", reply)
-        return numbers[-1].rstrip(",") if numbers else None
+        numbers = _NUMBER.findall(reply)
+        return numbers[-1] if numbers else None
     text = reply.strip()
     if rule == "line":
         text = text.partition("\n")[0].strip()

@@ -22,6 +22,7 @@ from playout.errors import ConfigError
 from playout.own_code import load_object, trust
 from playout.rlhf.environments.adaptors.arena_moves import ArenaGame, find_move, listed_moves
 from playout.rlhf.environments.adaptors.options import Options, import_package
+from playout.rlhf.environments.checked import STOPS
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Step
 
 __all__ = ["Opponent", "TextArenaEnvironment", "make"]
@@ -241,7 +242,9 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
                 game = copy.deepcopy(template)
                 trial = TextArenaEnvironment(game, players=players, seat=first, opponent=others)
                 trial.reset(None, 0)
-    except Exception as error:
+    except STOPS:
+        raise
+    except BaseException as error:
         taken.fail(f"it cannot be begun: {_first_line(error)}")
     return EnvironmentFactory(where, create)
 
@@ -309,6 +312,6 @@ def _own_opponent(name: str, where: str) -> Opponent:
     return found  # type: ignore[no-any-return]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" *")]
     return lines[0] if lines else "no reason given"

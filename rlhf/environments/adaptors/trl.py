@@ -12,18 +12,30 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from playout.errors import ConfigError
 from playout.own_code import fault_of, load_object
 from playout.rlhf.data.rows import read_rows
 from playout.rlhf.environments.adaptors.options import Options
+from playout.rlhf.environments.checked import STOPS
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Split, Step
 
 __all__ = ["TOOL_CALL", "ToolEnvironment", "make", "tool_schema"]
 
 TOOL_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_KINDS = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
+_KINDS = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    tuple: "array",
+    Sequence: "array",
+    dict: "object",
+    Mapping: "object",
+}
 _INSTRUCTIONS = (
     "You may call tools. Each is described by a line of JSON:\n{tools}\n\n"
     "To call one, write\n<tool_call>\n"
@@ -143,8 +155,7 @@ def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
             "parameters": {
                 "type": "object",
                 "properties": {
-                    name: {"type": _KINDS.get(parameter.annotation, "string")}
-                    for name, parameter in parameters.items()
+                    name: _schema(parameter.annotation) for name, parameter in parameters.items()
                 },
                 "required": [
                     name
@@ -154,6 +165,26 @@ def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """What JSON calls an annotation; a text where it has no name for it."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _schema(parts[0])
+    if origin in (Union, UnionType):
+        named = [_schema(part) for part in parts if part is not NoneType]
+        either = named[0] if len(named) == 1 else {"type": [one["type"] for one in named]}
+        return {**either, "nullable": True} if len(named) < len(parts) else either
+    if origin is Literal:
+        return {**_schema(type(parts[0])), "enum": list(parts)}
+    plain = kind if origin is None else origin
+    name = next((name for one, name in _KINDS.items() if one is plain), "string")
+    if name == "array" and len({*parts} - {...}) == 1:
+        return {"type": name, "items": _schema(parts[0])}
+    if name == "object" and len(parts) == 2:
+        return {"type": name, "additionalProperties": _schema(parts[1])}
+    return {"type": name}
 
 
 def _signature(tool: Callable[..., Any]) -> inspect.Signature:
@@ -218,7 +249,9 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
 
     try:
         first = kind(**taken.left)
-    except Exception as error:
+    except STOPS:
+        raise
+    except BaseException as error:
         raise ConfigError(f"{where} cannot be made: {fault_of(error)}") from error
     if not callable(getattr(first, "reset", None)):
         raise ConfigError(f"{where} has no method reset")

@@ -17,6 +17,7 @@ from playout.errors import ConfigError
 from playout.own_code import import_module
 from playout.rlhf.environments.adaptors.options import Options, import_package
 from playout.rlhf.environments.adaptors.suspended import Ask, Suspended
+from playout.rlhf.environments.checked import STOPS
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Split, Step
 
 __all__ = ["TasksetEnvironment", "make"]
@@ -241,7 +242,9 @@ def _make_taskset(name: str, where: str, options: Mapping[str, Any]) -> Environm
         config = resolve_env_config({"taskset": {**taken.left, "id": name}})
         inner: Any = load_environment(config)
         tasks = dict(enumerate(itertools.islice(iter(inner.taskset), size)))
-    except Exception as error:
+    except STOPS:
+        raise
+    except BaseException as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         fault = "; ".join(lines[:3]) or type(error).__name__
         raise ConfigError(f"{where} cannot be made: {fault}") from error

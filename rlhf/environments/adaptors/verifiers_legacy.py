@@ -14,6 +14,7 @@ from typing import Any
 from playout.errors import ConfigError
 from playout.own_code import fault_of
 from playout.rlhf.environments.adaptors.suspended import Ask, Suspended
+from playout.rlhf.environments.checked import STOPS
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Split, Step
 
 __all__ = ["RolloutEnvironment", "make_legacy"]
@@ -110,7 +111,9 @@ def make_legacy(
             raise ConfigError(f"{where}: there is no option {option!r}; {listed}")
     try:
         inner = loader(**options)
-    except Exception as error:
+    except STOPS:
+        raise
+    except BaseException as error:
         raise ConfigError(f"{where} cannot be made: {fault_of(error)}") from error
     if not hasattr(inner, "rollout") or not hasattr(inner, "rubric"):
         raise ConfigError(f"{where}: load_environment gives no environment of verifiers")

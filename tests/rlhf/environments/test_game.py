@@ -15,7 +15,8 @@ from playout.own_code import trust_modules
 from playout.rlhf.commands.learn import dpo, grpo
 from playout.rlhf.environments.game import make
 from playout.rlhf.environments.game_prompt import GamePrompt, marks
-from playout.rlhf.environments.game_tasks import find_openings, is_test, read_positions
+from playout.rlhf.environments.game_sides import find_openings, is_test
+from playout.rlhf.environments.game_tasks import read_positions
 from playout.rlhf.environments.load import GOAL_TOLD, load_environment, stored_options
 
 TIC_TAC_TOE = find_game("tic_tac_toe")

@@ -192,6 +192,14 @@ class Base:
     assert found == {"Overrides", "Elsewhere", "ByModule"}
 
 
+LAST = {
+    "it is .5": ".5", "-.25": "-.25", "1e5": "1e5", "2.5E-3 m": "2.5E-3", "x=-2": "-2",
+    "10-3": "3", "(4)-3": "3", "10 - 3": "3", "GPT-4": "4", "3 and -4": "-4",
+    "1/2": "1/2", "= -3/4": "-3/4", "12/25/2024": "2024", "v1.5.2": "2", "so ...5": "5",
+    "1,000.": "1,000", "1, 2,": "2", "4.": "4",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("rule", "reply", "found"),
     [
@@ -202,6 +210,7 @@ class Base:
         ("tags", "42", None),
         ("last", "first 7, then 1,042.5", "1,042.5"),
         ("last", "none", None),
+        *[("last", reply, found) for reply, found in LAST.items()],
     ],
 )
 def test_the_rule_says_which_part_of_a_reply_counts(rule, reply, found):

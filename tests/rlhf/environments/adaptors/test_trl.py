@@ -3,6 +3,8 @@
 import functools
 import inspect
 import json
+from collections.abc import Sequence
+from typing import Annotated, Literal, Optional
 
 import pytest
 from playout.errors import ConfigError
@@ -81,6 +83,35 @@ def test_parameters_have_their_kinds_where_annotations_are_kept_as_text(tmp_path
 
     assert kinds(later.add) == {"a": "integer", "b": "number", "c": "boolean"}
     assert kinds(later.seek) == {"a": "string"}
+
+
+def test_kinds_with_kinds_inside_are_said_as_chat_templates_know_them():
+    def tool(
+        a: list[int],
+        b: int | None = None,
+        c: dict | None = None,
+        d: Optional[dict[str, float]] = None,  # noqa: UP045
+        e: Literal["x", "y"] = "x",
+        f: int | str = 0,
+        g: Sequence[list[str]] = (),
+        h: tuple[int, str] = (0, ""),
+        i: Annotated[bool, "a word"] = False,
+        j: [int] = None,
+    ): ...
+
+    expected = {
+        "a": {"type": "array", "items": {"type": "integer"}},
+        "b": {"type": "integer", "nullable": True},
+        "c": {"type": "object", "nullable": True},
+        "d": {"type": "object", "additionalProperties": {"type": "number"}, "nullable": True},
+        "e": {"type": "string", "enum": ["x", "y"]},
+        "f": {"type": ["integer", "string"]},
+        "g": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+        "h": {"type": "array"},
+        "i": {"type": "boolean"},
+        "j": {"type": "string"},
+    }
+    assert tool_schema(tool)["function"]["parameters"]["properties"] == expected
 
 
 def test_properties_that_need_an_episode_are_no_tools_and_are_not_looked_into():

@@ -1,0 +1,193 @@
+"""Environments held to their contract: what they draw, how long a call may take, what it raises."""
+
+import asyncio
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.runs.signals import Interrupted
+from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.rlhf.environments.adaptors import trl
+from playout.rlhf.environments.checked import CheckedEnvironment, seed_generators
+from playout.rlhf.environments.load import own_environment
+from playout.rlhf.environments.prompts import prompt_environment
+from playout.rlhf.online.config import EpisodeLimits
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest
+from playout.rlhf.online.rewards import checked_rewards
+from small_language import chat_tokenizer, small_model
+
+
+class Dice:
+    """Draws wherever it is asked."""
+
+    def __init__(self):
+        self.drawn = [random.random(), np.random.random()]  # noqa: NPY002
+
+    @classmethod
+    def tasks(cls, split):
+        return [random.random() for _ in range(3)]
+
+    def reset(self, task, seed):
+        return f"{self.drawn} {random.random()}"
+
+    def answers(self):
+        return [str(random.random())]
+
+    def role(self):
+        return str(random.random())
+
+    def step(self, answer):
+        return f"{random.random()} {np.random.random()}", 0.0, False  # noqa: NPY002
+
+    def metrics(self):
+        return {"drawn": random.random()}
+
+
+def heard(seed, *, noise=0, asks=True):
+    held = CheckedEnvironment(own_environment(Dice))
+    random.seed(noise)
+    np.random.seed(noise)  # noqa: NPY002
+    found = [held.reset(None, seed)]
+    for _ in range(2):
+        found += [held.answers(), held.role()] if asks else []
+        found.append(held.step("").reply)
+    return [*found, held.metrics()]
+
+
+def test_whatever_an_episode_draws_follows_from_its_seed_alone():
+    assert heard(5) == heard(5, noise=1) != heard(6)
+    # Each call draws numbers of its own, whatever was asked before.
+    first, _, _, second, _, _, third, last = heard(5)
+    assert heard(5, asks=False) == [first, second, third, last]
+    drawn = " ".join(map(str, heard(5))).replace("[", " ").replace("]", " ").split()
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_tasks_that_are_drawn_are_the_same_in_a_run_that_goes_on():
+    first = own_environment(Dice).tasks("train")
+    before = random.getstate()
+    again = own_environment(Dice)
+    assert again.tasks("train") == first != again.tasks("test")
+    assert random.getstate() == before
+
+
+def test_every_bit_of_a_seed_counts_for_numpy():
+    found = set()
+    for seed in (7, 7 + (1 << 20), 7 + (1 << 30), 7 + (1 << 62)):
+        seed_generators(seed, 0, "step")
+        found.add(float(np.random.random()))  # noqa: NPY002
+    assert len(found) == 4
+
+
+def asked(step=None, seconds=60.0, **methods):
+    """An episode that has begun, of an environment with this step and other methods."""
+
+    class Odd:
+        def reset(self, task, seed):
+            return "?"
+
+    Odd.step = lambda self, answer: step() if step else (None, 1.0, True)
+    for name, method in methods.items():
+        setattr(Odd, name, method)
+    held = CheckedEnvironment(own_environment(Odd), seconds=seconds)
+    held.reset(None, 0)
+    return held
+
+
+def swallow_all():
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except:  # noqa: E722
+            continue
+    return None, 1.0, True
+
+
+def swallow_one():
+    try:
+        time.sleep(5)
+    except:  # noqa: E722
+        time.sleep(5)
+    return None, 1.0, True
+
+
+@pytest.mark.parametrize("step", [swallow_all, swallow_one])
+def test_a_call_that_swallows_its_time_limit_is_a_fault_all_the_same(step):
+    held = asked(step, seconds=0.05)
+    begun = time.monotonic()
+    with pytest.raises(EnvironmentFault, match=r"step took longer than 0\.05 s$"):
+        held.step("")
+    assert time.monotonic() - begun < 2
+
+
+def raises(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError("api"), asyncio.CancelledError("gone"), SystemExit(0), GeneratorExit()]
+)
+def test_whatever_a_persons_code_raises_is_told_with_file_and_line(error):
+    what = rf"raised {type(error).__name__}.* \(.*test_checked\.py, line \d+\)$"
+    with pytest.raises(EnvironmentFault, match=f"step {what}"):
+        asked(raises(error)).step("")
+    with pytest.raises(EnvironmentFault, match=f"role {what}"):
+        asked(role=property(raises(error))).role()
+    with pytest.raises(DataError, match=f"function function {what}"):
+        checked_rewards(raises(error), ["a"])
+    cause = what.removeprefix("raised ")
+    with pytest.raises(ConfigError, match=f"cannot be made: {cause}"):
+        own_environment(raises(error))
+    with pytest.raises(ConfigError, match=f"has no tasks for train; .*{cause}"):
+        own_environment(type("Odd", (Dice,), {"tasks": raises(error)})).tasks("train")
+
+
+def test_a_class_in_trls_shape_that_leaves_as_it_is_made_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(trl, "load_object", lambda *_: lambda: raises(SystemExit(0))())
+    with pytest.raises(ConfigError, match="cannot be made: SystemExit: 0"):
+        trl.make("any:Class", {})
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted(15)])
+def test_a_person_who_ends_the_program_is_no_fault_of_the_environment(error):
+    with pytest.raises(type(error)):
+        asked(raises(error)).step("")
+    with pytest.raises(type(error)):
+        checked_rewards(raises(error), ["a"])
+    with pytest.raises(type(error)):
+        own_environment(raises(error))
+
+
+def test_what_goes_wrong_while_an_environment_is_closed_matters_to_nobody():
+    for close in (raises(SystemExit(0)), raises(asyncio.CancelledError()), 3.5):
+        asked(close=close).close()
+    with pytest.raises(KeyboardInterrupt):
+        asked(close=raises(KeyboardInterrupt())).close()
+
+
+@pytest.mark.parametrize("name", ["answers", "role", "metrics"])
+def test_an_attribute_in_the_place_of_a_method_is_named(name):
+    with pytest.raises(EnvironmentFault, match=rf"{name} is an attribute \('a'\) .*method: def"):
+        getattr(asked(**{name: "a"}), name)()
+    assert not getattr(asked(**{name: None}), name)()
+
+
+def test_an_episode_of_a_prompt_has_ended_where_its_answer_has():
+    tokenizer = chat_tokenizer("chatml")
+    engine = EpisodeEngine(
+        small_model(tokenizer, length=64),
+        tokenizer,
+        limits=EpisodeLimits(max_new_tokens=4),
+        seed=0,
+        dtype=torch.float32,
+    )
+    factory = prompt_environment(["the cat"])
+    (task,) = factory.tasks("train")
+    found = engine.run([EpisodeRequest(factory, task, 0, n) for n in range(60)])
+    assert {(e.ended, *e.answer_ended) for e in found} == {(True, True), (False, False)}
