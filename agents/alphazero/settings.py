@@ -170,7 +170,7 @@ def first_weights(
         return None
     if run.find() is not None:
         return lambda net: run.record.get("fresh", [])
-    _, state = first_run(init).load(only=("model", "network"))
+    _, state = first_run(init).load("best", only=("model", "network"))
 
     def take(net: BoardNetwork) -> list[str]:
         fresh = take_weights(net, state["model"], description=state["network"], where=init)

@@ -106,8 +106,9 @@ class Command(TrainingOptions):
     """Rate the network while it learns and at the end; --no-rating leaves all of it out."""
 
     init: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Begin with the weights of this run's network (of alphazero or pretrain-trunk), of the same
-    size; where the board or the moves are others, what depends on them begins anew."""
+    """Begin with the weights of this run's network (of alphazero or pretrain-trunk, its best
+    checkpoint), of the same size; where the board or the moves are others, what depends on them
+    begins anew."""
 
     alphazero: Annotated[AlphaZeroConfig, arg(name="")] = field(
         default_factory=lambda: AlphaZeroConfig(minutes=DEFAULT_MINUTES)

@@ -58,12 +58,12 @@ class Beginning:
 
     @classmethod
     def read(cls, path: str) -> Self:
-        """That of a run of pretrain-trunk or alphazero.
+        """That of the best checkpoint of a run of pretrain-trunk or alphazero.
 
         Raises:
             ConfigError: The run is of another kind, or its network is somebody's own.
         """
-        _, state = run_to_begin_with(path).load(only=("model", "network"))
+        _, state = run_to_begin_with(path).load("best", only=("model", "network"))
         found = cls(path, state["model"], state["network"])
         if found.of_board and found.network not in BOARD_NETWORKS:
             raise ConfigError(

@@ -168,10 +168,10 @@ class ExportedPolicy(nn.Module):
         inputs = []
         for part in parts:
             shape = (rows, *(part.shape or ()))
-            if isinstance(part, spaces.Box) and part.dtype == np.float32:
+            if isinstance(part, spaces.Box) and np.issubdtype(part.dtype, np.floating):
                 low, high = np.maximum(part.low, -3.0), np.minimum(part.high, 3.0)
-                array: Any = rng.uniform(low, np.maximum(high, low), shape).astype(np.float32)
-            elif isinstance(part, spaces.Box):
+                array: Any = rng.uniform(low, np.maximum(high, low), shape).astype(part.dtype)
+            elif isinstance(part, spaces.Box) and part.dtype == np.uint8:
                 array = rng.integers(0, 256, shape, dtype=np.uint8)
             else:
                 part.seed(seed)

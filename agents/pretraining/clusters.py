@@ -8,6 +8,7 @@ are scikit-learn's and umap-learn's; what is not installed is left out.
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from playout.errors import ConfigError
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+
+SCORED = 2000
+"""Rows whose distances to all others silhouettes are of, at most."""
 
 MAPPED = 1000
 """Rows that maps show at most; t-SNE's time grows with their square."""
@@ -62,7 +66,8 @@ def cluster_scores(
         seed: of k-means.
 
     Returns:
-        `ari`, `nmi` and `silhouette` of k-means; `dbscan` with the same, the number of its
+        `ari`, `nmi` and `silhouette` (NaN where the rows that it is measured on are of one cluster)
+        of k-means; `dbscan` with the same, the number of its
         `clusters` and the share that it calls `noise` (empty where it finds no two clusters).
 
     Raises:
@@ -74,15 +79,20 @@ def cluster_scores(
 
 
 def _compared(library: Any, x: Features, places: Labels, labels: Labels) -> dict[str, float]:
-    metrics, sample = library.metrics, min(2000, len(x))
-    apart = len(np.unique(places)) > 1
+    metrics = library.metrics
+    rows = np.random.RandomState(0).permutation(len(x))[:SCORED]
     return {
         "ari": float(metrics.adjusted_rand_score(labels, places)),
         "nmi": float(metrics.normalized_mutual_info_score(labels, places)),
-        "silhouette": float(metrics.silhouette_score(x, places, sample_size=sample, random_state=0))
-        if apart
-        else float("nan"),
+        "silhouette": _silhouette(library, x[rows], places[rows]),
     }
+
+
+def _silhouette(library: Any, x: Any, places: Labels) -> float:
+    """How far clusters stand apart, from -1 to 1; NaN for one cluster, or one a row."""
+    if not 1 < len(np.unique(places)) < len(places):
+        return math.nan
+    return float(library.metrics.silhouette_score(x, places))
 
 
 def _dbscan(library: Any, x: Features, labels: Labels) -> dict[str, Any]:
@@ -106,7 +116,8 @@ def _dbscan(library: Any, x: Features, labels: Labels) -> dict[str, Any]:
         row["silhouette"] = _compared(library, small[inside], places[inside], labels[inside])[
             "silhouette"
         ]
-        if not best or row["silhouette"] > best["silhouette"]:
+        stand = [np.nan_to_num(one.get("silhouette", math.nan), nan=-1.0) for one in (row, best)]
+        if not best or stand[0] > stand[1]:
             noise = float(1 - inside.mean())
             best = {**row, "clusters": clusters, "noise": noise, "radius": radius}
     return best
@@ -129,7 +140,8 @@ def maps(
 
     Returns:
         Method -> (float32 [n, 2] of n of the rows, measures): `trustworthiness`, `silhouette` of
-        the classes on the plane, and of PCA the share of variance that it shows.
+        the classes on the plane (NaN where one class is there), and of PCA the share of variance
+        that it shows.
 
     Raises:
         ConfigError: scikit-learn is missing.
@@ -150,7 +162,7 @@ def maps(
     for name, plane in planes.items():
         measures = {
             "trustworthiness": float(library.manifold.trustworthiness(x, plane, n_neighbors=k)),
-            "silhouette": float(library.metrics.silhouette_score(plane, y)),
+            "silhouette": _silhouette(library, plane, y),
         }
         if name == "pca":
             measures["variance"] = float(pca.explained_variance_ratio_.sum())

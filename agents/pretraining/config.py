@@ -69,7 +69,7 @@ class PretrainConfig:
     learning_rate: float = 0.0
     """At its highest, after a warm-up and before a cosine; 0: what suits the optimiser."""
     weight_decay: float = 0.05
-    """Of matrices and convolutions, decoupled, times the learning rate."""
+    """Of matrices and convolutions, decoupled, times the learning rate; adam has none."""
     warmup: float = 0.05
     """Share of training in which the learning rate rises."""
     trunk_rate: float = 1.0
@@ -90,7 +90,8 @@ class PretrainConfig:
     mixup: float = 0.0
     """Blend pairs of pictures by Beta(mixup, mixup), of supervised pictures; 0 does not."""
     teacher: str = ""
-    """Run of pretrain-trunk or alphazero whose answers supervised imitates (distillation)."""
+    """Run of pretrain-trunk or alphazero whose answers supervised imitates (distillation), as its
+    best checkpoint gives them."""
     teacher_temperature: float = 2.0
     """At which a teacher's classes are imitated."""
     label_weight: float = 0.1
@@ -154,6 +155,8 @@ class PretrainConfig:
         why: dict[str, str] = {}
         if not begun:
             why["trunk_rate"] = "without --init"
+        if self.optimizer == "adam":
+            why["weight_decay"] = "with --optimizer adam"
         if not self.sparsity:
             why["pattern"] = "without --sparsity"
         if not self.teacher:

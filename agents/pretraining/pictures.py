@@ -37,6 +37,7 @@ def draw_reconstructions(
     from matplotlib import pyplot
 
     objective.eval()
+    objective.trunk.eval()  # no part of it, see Objective
     generator = torch.Generator().manual_seed(seed)
     device = next(objective.parameters()).device
     images = to_device(data.images(np.arange(min(COLUMNS, len(data)))), device)

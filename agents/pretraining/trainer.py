@@ -98,7 +98,9 @@ class PretrainTrainer(Trainer):
         self.device = device or torch.device("cpu")
         self.title, self.dtype = f"pretrain {config.objective}", dtype
         objective = make_objective(trunk, data.train, config, seed=seed)
-        self.rows = self._rows(data.train, objective)
+        self.rows = np.arange(len(data.train))
+        if objective.needs_labels:
+            self.rows = labelled_rows(data.train, config.labels, seed=seed)
         self.chosen_by: Rows | None = None  # of the training side; None: what is held out
         if validation:
             self.chosen_by = validation_rows(data.train, self.rows, validation)
@@ -153,11 +155,6 @@ class PretrainTrainer(Trainer):
         self.steps, self.best, self.since_best = 0, -math.inf, 0
         self._pool = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Sequence[Any]]] | None = None
-
-    def _rows(self, data: Dataset, objective: Objective) -> Rows:
-        if objective.needs_labels:
-            return labelled_rows(data, self.config.labels, seed=self.seed)
-        return np.arange(len(data))
 
     @property
     def per_epoch(self) -> int:
@@ -325,11 +322,10 @@ class PretrainTrainer(Trainer):
             return np.flatnonzero(data.labels >= 0)
         return np.arange(len(data))
 
-    @staticmethod
-    def score(found: Mapping[str, float]) -> float:
+    def score(self, found: Mapping[str, float]) -> float:
         """Of what `measure` found the part that is to rise."""
-        better = (found[key] for key in ("accuracy", "elbo") if key in found)
-        return next(better, -found["loss"])
+        names = () if self.objective.judged_by_loss else ("accuracy", "elbo")
+        return next((found[key] for key in names if key in found), -found["loss"])
 
     @torch.no_grad()
     def measure(self, data: Dataset, rows: Rows) -> dict[str, float]:
@@ -373,6 +369,8 @@ class PretrainTrainer(Trainer):
             "objective": dict(self.objective.state_dict()),
             "optimizers": [one.state_dict() for _, one in self.optimizers],
             "counters": {"steps": self.steps, "best": self.best, "since_best": self.since_best},
+            "judged_by_loss": self.objective.judged_by_loss,
+            "teacher": self.objective.taught_by(),
         }
 
     def load_weights(self, state: dict[str, Any]) -> None:
@@ -386,8 +384,10 @@ class PretrainTrainer(Trainer):
         """Continue from `state_dict()`.
 
         Raises:
-            CheckpointError: it is of other optimisers.
+            CheckpointError: it is of other optimisers. ConfigError: the teacher has changed.
         """
+        self.objective.learn_from(state.get("teacher"))
+        self.objective.judged_by_loss = state.get("judged_by_loss", False)  # once by accuracy
         self.load_weights(state)
         load_states([one for _, one in self.optimizers], state["optimizers"])
         counters = state["counters"]

@@ -182,7 +182,7 @@ def learned_trunk(state: Mapping[str, Any], where: object) -> Trunk:
     return trunk
 
 
-def trunk_of(run: RunDir, which: str | int = "latest") -> Trunk:
+def trunk_of(run: RunDir, which: str | int = "best") -> Trunk:
     """The trunk that a run has learned, on the processor; of few bits their plain numbers.
 
     Args:

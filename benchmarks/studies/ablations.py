@@ -111,7 +111,7 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     finally:
         trainer.close()
         reader.close()
-    return {"held_out": counts[2], "train": (curve or [counts])[-1][1], "curve": curve,
+    return {"held_out": counts[2], "train": counts[1], "curve": curve,
             "norms": norms, "diverged": diverged}  # fmt: skip
 
 
@@ -207,11 +207,16 @@ class Side:
         return f"{text} ({lost} of {len(runs)} diverged)" if lost else text
 
     def against(
-        self, ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], than: str
+        self,
+        ours: Sequence[Mapping[str, Any]],
+        theirs: Sequence[Mapping[str, Any]],
+        than: str,
+        *,
+        among: int = 1,
     ) -> str:
-        """How much better or worse one case is than another, in words."""
-        mean, half = difference_of_seeds(self.of(ours), self.of(theirs))
-        return compared(mean, half, than, self.unit, self.words)
+        """How much better or worse one case, the best of `among`, is than another, in words."""
+        mean, half = difference_of_seeds(self.of(ours), self.of(theirs), among=among)
+        return compared(mean, half, than, self.unit, self.words, among=among)
 
 
 PICTURES = Side("points", 100.0, 1, ("better", "worse"), "pictures")
@@ -239,11 +244,10 @@ def depths(found: Found, side: Side) -> tuple[list[Any], list[Any], list[str]]:
             f"{_begun(name)}: with {columns[-1]} {change}. At the first step the gradient of the "
             f"first layer has the norm {norms[0]:.2g}, that of the last {norms[-1]:.2g}."
         )
-    best = max(
-        names, key=lambda one: side.better * np.mean(side.of(found["depth", one, columns[-1]]))
-    )
-    both = (found["depth", one, columns[-1]] for one in (best, names[0]))
-    gain = side.against(*both, f"{names[0]!r}")
+    deepest = {one: found["depth", one, columns[-1]] for one in names}
+    best = max(names, key=lambda one: side.better * np.mean(side.of(deepest[one])))
+    both = deepest[best], deepest[names[0]]
+    gain = side.against(*both, f"{names[0]!r}", among=len(names) - 1)
     said.append(f"With {columns[-1]} the best is {best!r}: {gain}.")
     return rows, gradients, said
 

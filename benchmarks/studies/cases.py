@@ -215,17 +215,25 @@ def _noted(path: Path) -> Iterator[tuple[str, Any]]:
             yield name, result
 
 
-def mean_of_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of a number a seed, and half of its 95 % interval by Student's t (one seed: NaN)."""
+def mean_of_seeds(values: Sequence[float], *, among: int = 1) -> tuple[float, float]:
+    """The mean of a number a seed, and half of its 95 % interval by Student's t (one seed: NaN).
+
+    Args:
+        values: A number a seed.
+        among: How many candidates these were chosen from by the same numbers; the interval is then
+            wide enough that those of all of them hold together (Bonferroni).
+    """
     mean = statistics.mean(values)
     if len(values) < 2:
         return mean, math.nan
     from scipy import stats
 
     spread = statistics.stdev(values) / math.sqrt(len(values))
-    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
+    return mean, float(stats.t.ppf(1 - 0.025 / among, len(values) - 1)) * spread
 
 
-def difference_of_seeds(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+def difference_of_seeds(
+    ours: Sequence[float], theirs: Sequence[float], *, among: int = 1
+) -> tuple[float, float]:
     """How much more one has than the other, seed by seed, as `mean_of_seeds` of the differences."""
-    return mean_of_seeds([mine - its for mine, its in zip(ours, theirs, strict=True)])
+    return mean_of_seeds([mine - its for mine, its in zip(ours, theirs, strict=True)], among=among)

@@ -121,7 +121,13 @@ def with_half(mean: float, half: float, text: str = "{:.3g}") -> str:
 
 
 def compared(
-    mean: float, half: float, than: str, unit: str = "", words: tuple[str, str] = ("more", "less")
+    mean: float,
+    half: float,
+    than: str,
+    unit: str = "",
+    words: tuple[str, str] = ("more", "less"),
+    *,
+    among: int = 1,
 ) -> str:
     """A difference in words: "2 points more than before (95 %: +1.2 to +3)"; or it may be chance.
 
@@ -131,6 +137,7 @@ def compared(
         than: What is compared with.
         unit: What it is counted in.
         words: For a positive difference and for a negative one.
+        among: How many candidates the one was chosen from that the interval is of, and is made for.
     """
     if mean == 0 and not half > 0:
         return f"no {words[0]} and no {words[1]} than {than}"
@@ -139,4 +146,5 @@ def compared(
         return f"{size} (one seed, so this may be chance)"
     low, high = mean - half, mean + half
     doubt = ", which may be chance" if low <= 0 <= high else ""
-    return f"{size}{doubt} (95 %: {low:+.3g} to {high:+.3g})"
+    chosen = f" for the best of {among}" if among > 1 else ""
+    return f"{size}{doubt} (95 %{chosen}: {low:+.3g} to {high:+.3g})"

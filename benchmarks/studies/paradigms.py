@@ -183,10 +183,12 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
     others = (NOTHING, PIXELS, "supervised", texts.BOTH, *LEARNERS)
     plain = found[PIXELS][0]["paradigm"] if PIXELS in found else ""
     unlabelled = [one for one in found if one not in others]
+    among = len(unlabelled)
     for key, words in ((FEW, "1 % of the labels"), (ALL, "all labels")):
         best = max(unlabelled, key=lambda one: float(np.mean(in_percent(found[one], key))))
         ours, fresh = in_percent(found[best], key), in_percent(found[NOTHING], key)
-        more = compared(*difference_of_seeds(ours, fresh), "from fresh weights", "points")
+        change = difference_of_seeds(ours, fresh, among=among)
+        more = compared(*change, "from fresh weights", "points", among=among)
         sentence = (
             f"With {words} a probe tells {np.mean(ours):.1f} % of held-out {told_of} from the "
             f"features of {best}, the best of the objectives without labels: {more}"
@@ -204,7 +206,8 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
         name = plain if yardstick == PIXELS else "fresh weights"
         ari = {one: [row[ARI] for row in rows] for one, rows in found.items()}
         best = max(unlabelled, key=lambda one: float(np.mean(ari[one])))
-        more = compared(*difference_of_seeds(ari[best], ari[yardstick]), f"on {name}")
+        change = difference_of_seeds(ari[best], ari[yardstick], among=among)
+        more = compared(*change, f"on {name}", among=among)
         said.append(
             f"Clusters of k-means agree with the classes best on the features of {best}, of those "
             f"without labels: ARI {np.mean(ari[best]):.3f}, {more}."

@@ -19,9 +19,10 @@ Rows = npt.NDArray[np.int64]
 
 ALL = slice(None)
 
-DATA_VERSION = 2
+DATA_VERSION = 3
 """How positions of a game are drawn and pictures grouped. Runs keep it, so that those of version 1
-go on as they began: with any ply as likely, and the same picture perhaps on both sides."""
+go on as they began: with any ply as likely, and the same picture perhaps on both sides. To those
+before 3 `train` beside anything but `test` is a class, and pictures beside classes are left out."""
 
 COUNT = 20_000
 """Positions or pictures that are made, where it is not said."""

@@ -1,14 +1,16 @@
 """Folders of picture files, one folder a class, read through Pillow.
 
-With `train` and `test` below it, a folder brings its own split; else a tenth is held out, of
-folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots), and of
-pictures of the same pixels all. All have one size, or `size` says to which they are brought. They
-are turned as their EXIF data say, and lie on white where they are transparent. A file that is no
-picture is named, never skipped; a link to a picture that is read anyway is no further one.
+With `train` and one of HELD_OUT below it, a folder brings its own split; else a tenth is held out,
+of folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots), and
+of pictures of the same pixels all. All have one size, or `size` says to which they are brought.
+They are turned as their EXIF data say, and lie on white where they are transparent. A file that is
+no picture is named, never skipped, and so is a picture that lies beside the folders of classes; a
+link to a picture that is read anyway is no further one.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from playout.agents.pretraining.data.dataset import DATA_VERSION, Rows, Split, split_rows
 from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
+from playout.agents.runs import ranks
 from playout.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 1 << 24
+
+TRAIN, HELD_OUT = "train", ("test", "val", "valid", "validation")
+"""Folders that are sides and no classes; of several held-out ones the first is taken."""
 
 BACKGROUND = "white"
 """What shows through transparent pixels; their own colours mean nothing, mostly black."""
@@ -88,6 +94,13 @@ def _is_grey(path: Path) -> bool:
 
 def _class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """Those that lie in no folder below it."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -190,8 +203,41 @@ def _read_side(
 
 
 def holds_split(folder: Path) -> bool:
-    """Whether a folder says what is held out, by `train` and `test` below it."""
-    return {path.name for path in _class_folders(folder)} >= {"train", "test"}
+    """Whether a folder says what is held out, by `train` and one of HELD_OUT below it."""
+    return len(_sides(folder)) > 1
+
+
+def _sides(folder: Path, version: int = DATA_VERSION) -> list[str]:
+    """Names of the folders below one that are its sides, what is learned from first; or none."""
+    names = {path.name for path in _class_folders(folder)}
+    held = [one for one in HELD_OUT[: None if version > 2 else 1] if one in names]
+    # A class may have that name: its pictures lie in it, those of a side in folders of classes.
+    if TRAIN not in names or (not held and _pictures_in(folder / TRAIN)):
+        return []
+    return [TRAIN, *held]
+
+
+def _check_layout(folder: Path, sides: list[str]) -> None:
+    """Refuses pictures that would be left out; says which of several sides is held out."""
+    others = [path.name for path in _class_folders(folder) if path.name not in sides[:2]]
+    if len(sides) == 1:
+        beside = f"beside {', '.join(others[:3])}" if others else "alone"
+        raise DataError(
+            f"{folder} holds {TRAIN} {beside}: put what is held out into one of "
+            f"{', '.join(HELD_OUT)} there, or name {folder / TRAIN}"
+        )
+    for root in [folder / side for side in sides[:2]] or [folder]:
+        if (lying := _pictures_in(root)) and _class_folders(root):
+            raise DataError(
+                f"{root} holds {len(lying)} pictures beside the folders of classes, such as "
+                f"{lying[0].name}: move them into one, or away"
+            )
+    if sides and others and ranks.is_first():
+        print(
+            f"note: {folder / sides[1]} is held out; not read beside it: {', '.join(others)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def read_folder(
@@ -200,13 +246,18 @@ def read_folder(
     """The two sides of a folder of pictures.
 
     Args:
-        folder: holds a folder a class, or `train` and `test` with the same classes.
+        folder: holds a folder a class, or `train` and one of HELD_OUT with the same classes.
         size: of both sides of every picture; 0: as they are.
         seed: which are held out, where the folder does not say.
         version: see DATA_VERSION.
+
+    Raises:
+        DataError: there are no pictures, or one cannot be read or is left out, or sides differ.
     """
-    whole = holds_split(folder)
-    roots = [folder / "train", folder / "test"] if whole else [folder]
+    sides = _sides(folder, version)
+    if version > 2:
+        _check_layout(folder, sides)
+    roots = [folder / side for side in sides[:2]] if len(sides) > 1 else [folder]
     files = _of_classes(roots)
     channels = 1 if all(_is_grey(path) for side in files for path, _ in side) else 3
     train, *tests = (
@@ -216,7 +267,9 @@ def read_folder(
     if tests:
         (test,) = tests
         if (test.classes, test.shape) != (train.classes, train.shape):
-            raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
+            raise DataError(
+                f"{folder}: {' and '.join(sides[:2])} differ in classes or in size of pictures"
+            )
         return Split(train, test)
     groups = train.groups
     held = split_rows(len(train), groups, 0.1, seed=seed, by_rows=groups is not None)

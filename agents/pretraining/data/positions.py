@@ -46,6 +46,8 @@ Kinds = npt.NDArray[np.int32]
 OUTCOMES = ("loss", "draw", "win")
 """For the side to move."""
 
+DRAW = OUTCOMES.index("draw")
+
 HELD_OUT = 0.1
 TEACHER = "uct:100"
 _GAMES_AT_ONCE = 64

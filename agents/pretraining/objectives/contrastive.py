@@ -84,7 +84,10 @@ class Contrastive(Objective):
         """Vectors of all pictures of the batch, `[T, D]`."""
         if self.hide:
             shape = self.trunk.shape
-            hidden = batch.own(rectangles(shape, batch.total, self.patch, self.hide, generator))
+            hidden = rectangles(
+                shape, batch.total, self.patch, self.hide, generator, flags="--hide"
+            )
+            hidden = batch.own(hidden)
             images = images.masked_fill(hidden.to(images.device), 0.0)
         return batch.gathered(self.project(self.trunk.vector(images)).float())
 
@@ -94,8 +97,9 @@ class Contrastive(Objective):
             raise DataError("a contrastive batch needs at least two pictures, with two views each")
         first = self._view(batch.images, batch, generator)
         second = self._view(batch.second, batch, generator)
-        if self.kind == "vicreg":
-            loss, deviation = vicreg(first, second)
-            return {"loss": loss, "deviation": deviation.detach()}
-        loss, right = info_nce(first, second, self.temperature)
+        with torch.autocast(first.device.type, enabled=False):  # of products of features as well
+            if self.kind == "vicreg":
+                loss, deviation = vicreg(first, second)
+                return {"loss": loss, "deviation": deviation.detach()}
+            loss, right = info_nce(first, second, self.temperature)
         return {"loss": loss, "accuracy": right}

@@ -1,13 +1,16 @@
 """Distillation: a student learns what a larger network answers, not only what is right.
 
 Of pictures the teacher's probabilities at a temperature (Hinton et al. 2015), of positions its
-policy and its value. The teacher is a finished run; it answers and never learns. Labels are used
-besides, where there are any and a weight says so.
+policy and its value. The teacher is the best checkpoint of a finished run; it answers and never
+learns, and a student that is resumed goes on with the same one. Labels are used besides, where
+there are any and a weight says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +18,10 @@ from playout.agents.players.learned import learned_game
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
 from playout.agents.pretraining.trunk import BOARDS, Trunk, learned_trunk
+from playout.agents.runs.checkpoint.folder import digest
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError
+from playout.errors import ConfigError, RunError
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,16 +37,37 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> T
     return -(wanted * functional.log_softmax(logits / temperature, 1)).sum(1) * temperature**2
 
 
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A checkpoint that teaches.
+
+    Attributes:
+        trunk: frozen.
+        state: the heads' is its "objective".
+        note: which checkpoint it is: `step`, and `digest` of its weights.
+    """
+
+    trunk: Trunk
+    state: Mapping[str, Any]
+    note: dict[str, Any]
+
+
 def load_teacher(
-    path: str, trunk: Trunk, *, game: NativeGame | None = None, classes: Sequence[str] = ()
-) -> tuple[Trunk, dict[str, Any]]:
-    """The frozen trunk of a teacher and the state of its heads.
+    path: str,
+    trunk: Trunk,
+    *,
+    game: NativeGame | None = None,
+    classes: Sequence[str] = (),
+    which: str | int = "best",
+) -> Teacher:
+    """A checkpoint of a run, as a teacher.
 
     Args:
-        path: of its run.
+        path: of the run.
         trunk: of the student.
         game: whose positions the student sees; None of pictures.
         classes: names of what the student is to tell apart; empty asks for none.
+        which: "best", "latest" or the number of the checkpoint.
 
     Raises:
         ConfigError: it is of another kind, sees other pictures, or has learned another game or
@@ -55,7 +80,7 @@ def load_teacher(
         raise ConfigError(
             f"{path} has learned no answers to teach: its objective was not supervised"
         )
-    _, state = run.load()
+    step, state = run.load(which, only=("model", "network", "objective"))
     teacher = learned_trunk(state, path)
     if teacher.shape != trunk.shape:
         raise ConfigError(
@@ -71,7 +96,34 @@ def load_teacher(
             f"the teacher {path} tells apart {_some(known)}, and this data holds {_some(classes)}: "
             "it is a teacher for something else"
         )
-    return teacher.eval().requires_grad_(False), state
+    weights: dict[str, Any] = {k: state[k] for k in ("model", "objective") if k in state}
+    note = {"step": step, "digest": digest(weights)}
+    return Teacher(teacher.eval().requires_grad_(False), state, note)
+
+
+def _noted(read: Callable[..., Teacher], path: str, noted: Mapping[str, Any] | None) -> Teacher:
+    """The teacher that a resumed run goes on with: the noted one, or of earlier versions the last.
+
+    Args:
+        read: `load_teacher`, but for `which`.
+        path: of its run, in errors.
+        noted: its `note`, or None.
+
+    Raises:
+        ConfigError: it is gone, or another one.
+    """
+    if noted is None:
+        return read(which="latest")
+    try:
+        found = read(which=noted["step"])
+    except RunError as error:
+        raise ConfigError(f"this run has learned from a teacher that is gone: {error}") from None
+    if found.note != noted:
+        raise ConfigError(
+            f"the teacher {path} has changed: its checkpoint {noted['step']} is not the one that "
+            "this run has learned from; put that one back, or begin a new run"
+        )
+    return found
 
 
 def _some(names: Sequence[str]) -> str:
@@ -106,16 +158,29 @@ class DistilledClasses(Classes):
         if temperature <= 0 or label_weight < 0:
             raise ConfigError("the temperature is positive and the weight of labels not negative")
         self.temperature, self.label_weight = temperature, label_weight
-        found, state = load_teacher(teacher, trunk, classes=classes)
-        heads = Classes(found, num_classes)
+        self._path = teacher
+        self._read = partial(load_teacher, teacher, trunk, classes=classes)
+        self._take(self._read())
+
+    def _take(self, teacher: Teacher) -> None:
+        heads = Classes(teacher.trunk, self.num_classes)
         try:
-            heads.load_state_dict(state["objective"])
+            heads.load_state_dict(teacher.state["objective"])
         except (KeyError, RuntimeError):
             raise ConfigError(
-                f"the teacher {teacher} does not tell {num_classes} classes"
+                f"the teacher {self._path} does not tell {self.num_classes} classes"
             ) from None
         # In a list: not the student's own, neither learned nor saved.
         self._teacher = [heads.eval().requires_grad_(False)]
+        self._note = teacher.note
+
+    def taught_by(self) -> dict[str, Any]:
+        """Step and digest of the teacher."""
+        return self._note
+
+    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
+        """Goes on with that teacher."""
+        self._take(_noted(self._read, self._path, noted))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy to the teacher and, by their weight, to the labels."""
@@ -136,14 +201,27 @@ class DistilledOutcomes(Objective):
     """Moves and values of positions as a teacher's network gives them; labels only measure."""
 
     name = "supervised"
+    judged_by_loss = True
 
-    def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame) -> None:
+    def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame, draws: bool = True) -> None:
         super().__init__(trunk)
-        found, _ = load_teacher(teacher, trunk, game=game)
-        if not isinstance(found.net, BOARDS) or not isinstance(trunk.net, BOARDS):
+        self._path = teacher
+        self._read = partial(load_teacher, teacher, trunk, game=game)
+        self._take(self._read())
+        self._measure = Outcomes(trunk, draws=draws)
+
+    def _take(self, teacher: Teacher) -> None:
+        if not isinstance(teacher.trunk.net, BOARDS) or not isinstance(self.trunk.net, BOARDS):
             raise ConfigError("positions are taught by a board network to a board network")
-        self._teacher = [found]
-        self._measure = Outcomes(trunk)
+        self._teacher, self._note = [teacher.trunk], teacher.note
+
+    def taught_by(self) -> dict[str, Any]:
+        """Step and digest of the teacher."""
+        return self._note
+
+    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
+        """Goes on with that teacher."""
+        self._take(_noted(self._read, self._path, noted))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy to the teacher's policy and value."""

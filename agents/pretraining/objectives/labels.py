@@ -8,6 +8,7 @@ where labels come from (data/).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,6 +31,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 mae bears wrong labels (Ghosh et al. 2017), focal is for rare classes (Lin et al. 2017)."""
 
+DISTANCES = ("mse", "mae")
+"""Of LOSSES those with a term for every class; the others have terms of the labelled ones alone."""
+
 
 def _check_loss(name: str) -> None:
     if name not in LOSSES:
@@ -49,7 +53,8 @@ class Classes(Objective):
         num_classes: K.
         loss: a name of LOSSES.
         label_smoothing: share of a label spread over all classes.
-        class_weights: float32 [K]; None weighs all the same.
+        class_weights: float32 [K], each picture's loss is weighed by that of its class; None weighs
+            all the same.
         mixup: parameter of the Beta distribution of mixing; 0 leaves it out.
         dropout: before the head.
     """
@@ -104,9 +109,12 @@ class Classes(Objective):
             wanted = torch.lerp(other, wanted, share[:, None])
         logits = self.logits(images, batch, generator)
         right = (logits.argmax(1) == batch.labels).float().mean()
+        weights = self.weights
+        if isinstance(weights, Tensor) and self.loss in DISTANCES:
+            # Of a distance the terms of the other classes are this picture's as well.
+            weights = (wanted * weights).sum(1, keepdim=True)
         if self.smoothing:
             wanted = wanted * (1 - self.smoothing) + self.smoothing / self.num_classes
-        weights = self.weights
         each = LOSSES[self.loss](functional.log_softmax(logits, dim=1), wanted)
         if isinstance(weights, Tensor):
             each = each * weights
@@ -114,7 +122,14 @@ class Classes(Objective):
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    """float32 [count] from Beta(alpha, alpha), by pairs of powers of uniforms (Jöhnk 1964)."""
+    """float32 [count] from Beta(alpha, alpha).
+
+    Up to 1 by pairs of powers of uniforms (Jöhnk 1964), of which hardly any would be taken above;
+    there by two gamma variates.
+    """
+    if alpha > 1:
+        x, y = _gamma(alpha, 2 * count, generator).view(2, count)
+        return (x / (x + y)).float()
     found = torch.full((count,), 0.5)
     missing = torch.ones(count, dtype=torch.bool)
     for _ in range(200):
@@ -128,6 +143,22 @@ def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     return found
 
 
+def _gamma(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """float64 [count] from Gamma(alpha, 1), alpha at least 1, by Marsaglia and Tsang 2000.
+
+    A variate is a cube of a shifted normal one, taken in more than 19 of 20 cases.
+    """
+    d = alpha - 1 / 3
+    found = torch.zeros(0, dtype=torch.float64)
+    while len(found) < count:
+        x = torch.randn(count, generator=generator, dtype=torch.float64)
+        u = torch.rand(count, generator=generator, dtype=torch.float64)
+        cube = (1 + x / math.sqrt(9 * d)) ** 3
+        good = (cube > 0) & (u.log() < x.square() / 2 + d * (1 - cube + cube.log()))
+        found = torch.cat([found, d * cube[good]])
+    return found[:count]
+
+
 class Outcomes(Objective):
     """Outcomes and moves of positions, by the heads of the board network itself.
 
@@ -138,10 +169,12 @@ class Outcomes(Objective):
             moves are always learned by cross entropy.
         label_smoothing: share of a policy spread over all moves, and of a score made a draw's.
         class_weights: float32 [3], of the outcomes' losses; None weighs all the same.
+        draws: whether draws are among the labels; without, a score above 1/2 counts as a win.
     """
 
     name = "supervised"
     needs_labels = True
+    judged_by_loss = True
 
     def __init__(
         self,
@@ -151,11 +184,12 @@ class Outcomes(Objective):
         loss: str = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
+        draws: bool = True,
     ) -> None:
         super().__init__(trunk)
         _check_loss(loss)
         _check_smoothing(label_smoothing)
-        self.loss, self.smoothing = loss, label_smoothing
+        self.loss, self.smoothing, self.draws = loss, label_smoothing, draws
         if not isinstance(trunk.net, BOARDS):
             raise ConfigError("positions are learned by a board network")
         self.value_weight = value_weight
@@ -175,7 +209,8 @@ class Outcomes(Objective):
         value_loss = each.mean()
         guess = torch.sigmoid(value_logits)
         # The nearest of loss (0), draw (1/2) and win (1).
-        right = ((guess * 2).round() == batch.labels).float().mean()
+        nearest = (guess * 2).round() if self.draws else 2.0 * (guess > 0.5)
+        right = (nearest == batch.labels).float().mean()
         found = {"loss": self.value_weight * value_loss, "accuracy": right}
         if batch.policy is not None:
             wanted = batch.policy * (1 - self.smoothing) + self.smoothing / logits.shape[1]

@@ -9,7 +9,9 @@ Left out: which objectives there are (registry.py).
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from playout.agents.pretraining.trunk import Trunk
@@ -78,6 +80,8 @@ class Objective(nn.Module):
         views: how many augmented versions of a picture a batch holds.
         augmented: whether pictures are augmented at all.
         follows: whether the second pictures are the positions that come next.
+        judged_by_loss: whether its loss chooses the best checkpoint; else its accuracy, or bound,
+            where it has one.
     """
 
     name = ""
@@ -87,6 +91,7 @@ class Objective(nn.Module):
     views = 1
     augmented = True
     follows = False
+    judged_by_loss = False
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
@@ -97,6 +102,20 @@ class Objective(nn.Module):
     def trunk(self) -> Trunk:
         """What is taught."""
         return self._trunk[0]
+
+    def taught_by(self) -> dict[str, Any] | None:
+        """What names the checkpoint of a teacher that answers, as plain data; None without one."""
+        return None
+
+    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
+        """Goes on with the teacher that `taught_by` has named in a run that is resumed.
+
+        Args:
+            noted: what it returned; None of a version that did not note it.
+
+        Raises:
+            ConfigError: that checkpoint is gone, or is another one.
+        """
 
     @abstractmethod
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
@@ -127,9 +146,23 @@ def decoder(channels: int, start: tuple[int, int], shape: tuple[int, int, int]) 
 
 
 def rectangles(
-    shape: tuple[int, int, int], count: int, patch: int, share: float, generator: torch.Generator
+    shape: tuple[int, int, int],
+    count: int,
+    patch: int,
+    share: float,
+    generator: torch.Generator,
+    *,
+    flags: str = "--mask or --patch",
 ) -> Tensor:
     """Bool [count, 1, H, W]: a share of the patches of each picture, those to hide.
+
+    Args:
+        shape: `(C, H, W)` of a picture.
+        count: of pictures.
+        patch: side of a patch in pixels.
+        share: of the patches, above 0 and below 1.
+        generator: draws which.
+        flags: what a person can change, for the error.
 
     Raises:
         ConfigError: the share hides nothing or all.
@@ -140,7 +173,7 @@ def rectangles(
     if not 0 < hidden < rows * columns:
         raise ConfigError(
             f"hiding {share:g} of {rows * columns} patches of {patch} x {patch} leaves nothing to "
-            "learn; change --mask or --patch"
+            f"learn; change {flags}"
         )
     order = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
     mask = (order < hidden).view(count, 1, rows, columns).float()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Dataset, check_labels
-from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.positions import DRAW, Positions
 from playout.agents.pretraining.objectives.contrastive import Contrastive
 from playout.agents.pretraining.objectives.distillation import (
     DistilledClasses,
@@ -56,13 +56,15 @@ def make_objective(
                 )
         check_labels(data)
         if isinstance(data, Positions):
+            draws = bool((data.labels == DRAW).any())
             if config.teacher:
-                return DistilledOutcomes(trunk, teacher=config.teacher, game=data.game)
+                return DistilledOutcomes(trunk, teacher=config.teacher, game=data.game, draws=draws)
             return Outcomes(
                 trunk,
                 loss=config.loss,
                 label_smoothing=config.label_smoothing,
                 class_weights=_weights(data) if config.balance else None,
+                draws=draws,
             )
         if config.teacher:
             return DistilledClasses(

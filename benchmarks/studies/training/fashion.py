@@ -47,6 +47,8 @@ FEW = 0.01
 """Share of the labels."""
 FRESH, TAUGHT = "fresh weights", "contrastive"
 PLAIN = "plain PyTorch"
+BOUND_BATCH = 128
+"""Pictures a step of both autoencoders, as PyTorch's own example has it."""
 PEOPLE = 83.5
 """Per cent of the classes that people tell right (H. Xiao et al., "Fashion-MNIST", 2017)."""
 
@@ -142,8 +144,8 @@ def loader(data: Pictures, batch: int) -> DataLoader[tuple[Tensor, ...]]:
 
 
 def bound(form: Form, seed: int, folder: Path) -> dict[str, float]:
-    """Nats a held-out picture by our autoencoder and by the plain one, after as many epochs."""
-    data, config = data_of(form.data), PretrainConfig(objective="vae")
+    """Nats a held-out picture by our autoencoder and by the plain one, after as many steps."""
+    data, config = data_of(form.data), PretrainConfig(objective="vae", batch=BOUND_BATCH)
     trunk = fresh(form, seed)
     steps = form.bound_epochs * (len(data.train) // config.batch)
     trainer = PretrainTrainer(trunk, data, config, steps=steps, seed=seed)
@@ -159,7 +161,7 @@ def bound(form: Form, seed: int, folder: Path) -> dict[str, float]:
     net = PlainAutoencoder(int(np.prod(train.shape)), config.latent)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(form.bound_epochs):
-        for pixels, _ in loader(train, 128):
+        for pixels, _ in loader(train, config.batch):
             optimizer.zero_grad()
             net.bound(pixels.flatten(1).float() / 255).mean().backward()
             optimizer.step()

@@ -97,22 +97,22 @@ def features(model: Transformer, tokenizer: Tokenizer, texts: list[str]) -> Floa
     return torch.cat(parts).float().numpy()
 
 
-def labelled(numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:
+def labelled(numbers: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.int64]:
     """Rows of a share of each class, at least one, and at most MAX_ROWS in all."""
-    rng = np.random.default_rng(41)
+    rng = np.random.default_rng([seed, 41])
     parts = []
     for number in np.unique(numbers):
         rows = rng.permutation(np.flatnonzero(numbers == number))
         parts.append(rows[: max(1, round(share * len(rows)))])
-    return some_rows(np.sort(np.concatenate(parts)), MAX_ROWS)
+    return some_rows(np.sort(np.concatenate(parts)), MAX_ROWS, seed=seed)
 
 
-def words_alone(task: TextTask) -> dict[str, Any]:
-    """The row of TF-IDF with logistic regression."""
+def words_alone(task: TextTask, seed: int) -> dict[str, Any]:
+    """The row of TF-IDF with logistic regression, with the labels of that seed."""
     texts, numbers = task.train
     found: dict[str, Any] = {"paradigm": "the words themselves (TF-IDF)"}
     for name, share in zip((FEW, ALL), SHARES, strict=True):
-        rows = labelled(np.array(numbers, np.int64), share)
+        rows = labelled(np.array(numbers, np.int64), share, seed)
         part = [texts[row] for row in rows], [numbers[row] for row in rows]
         one = TextTask(part, task.test, task.classes)
         found[name] = measure_predictions(linear_baseline(one), one)["accuracy"]
@@ -152,13 +152,13 @@ def told(what: str, way: str, form: Form, seed: int) -> tuple[dict[str, Any], No
     """
     task, tokenizer = task_of(what, form.texts)
     if way == PIXELS:
-        return words_alone(task), None
+        return words_alone(task, seed), None
     begun = time.monotonic()
     model, right = taught(way, task, tokenizer, form, seed)
     minutes = (time.monotonic() - begun) / 60
     numbers, wanted = (np.array(side[1], np.int64) for side in (task.train, task.test))
     seen, asked = (features(model, tokenizer, side[0]) for side in (task.train, task.test))
-    few, every = (labelled(numbers, share) for share in SHARES)
+    few, every = (labelled(numbers, share, seed) for share in SHARES)
     count = len(task.classes)
     row: dict[str, Any] = {
         "paradigm": "none (fresh weights)" if way == NOTHING else way,
@@ -166,11 +166,11 @@ def told(what: str, way: str, form: Form, seed: int) -> tuple[dict[str, Any], No
         "minutes": minutes,
     }
     for name, rows in ((FEW, few), (ALL, every)):
-        row[name] = read(seen[rows], numbers[rows], asked, wanted, count, seed=0)
+        row[name] = read(seen[rows], numbers[rows], asked, wanted, count, seed=seed)
     row["5 neighbours"] = neighbour_accuracy(seen[every], numbers[every], asked, wanted, count)
     rows = some_rows(np.arange(len(wanted)), MAX_CLUSTERED)
     try:
-        row[ARI] = cluster_scores(asked[rows], wanted[rows], count, seed=0)["ari"]
+        row[ARI] = cluster_scores(asked[rows], wanted[rows], count, seed=seed)["ari"]
     except ConfigError:  # scikit-learn is not there
         row[ARI] = None
     row[RIGHT] = right

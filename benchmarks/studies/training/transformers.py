@@ -232,7 +232,8 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
     )
     curve: list[tuple[int, float, float]] = []
     norms: list[float] = []
-    every, best, counts, since = max(1, case.steps // EVALUATIONS), math.inf, math.inf, 0
+    every, best, since = max(1, case.steps // EVALUATIONS), math.inf, 0
+    counts = 0, text.even_guess, text.even_guess
 
     def examine() -> bool:
         """Notes where it stands; False where that is no number."""
@@ -246,7 +247,7 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
         judged = found.get("eval/bits_per_byte/chosen by", held)
         since += 1
         if judged < best:
-            best, counts, since = judged, held, 0
+            best, counts, since = judged, curve[-1], 0
         return True
 
     with torch.random.fork_rng(devices=[]):
@@ -262,9 +263,9 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
             norms = norms or [_norm(block) for block in model.blocks]
             if trainer.learner.steps % every == 0 or trainer.finished:
                 diverged = not examine()
-    curve = curve or [(0, text.even_guess, text.even_guess)]
-    _, train, last = curve[-1]
-    return {"held_out": counts if case.patience else last, "train": train, "curve": curve,
+    curve = curve or [counts]
+    _, train, held_out = counts if case.patience else curve[-1]
+    return {"held_out": held_out, "train": train, "curve": curve,
             "norms": norms, "diverged": diverged}  # fmt: skip
 
 

@@ -93,10 +93,14 @@ def fresh_trunk(data: Split, form: Form, seed: int) -> Trunk:
     return new_trunk(data.train, network=network, size=form.board.size, seed=seed)
 
 
-def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) -> dict[str, Any]:
-    """What the probes make of a trunk."""
-    linear = probe(trunk, data, "linear", shares=SHARES, pixels=False)["rows"]
-    nearest = probe(trunk, data, "neighbours", shares=SHARES[1:], pixels=False)["rows"][0]
+def row_of(
+    name: str, trunk: Trunk, data: Split, minutes: float, labels: int, seed: int
+) -> dict[str, Any]:
+    """What the probes make of a trunk; the seed also draws which labels they see."""
+    linear = probe(trunk, data, "linear", shares=SHARES, pixels=False, seed=seed)["rows"]
+    (nearest,) = probe(trunk, data, "neighbours", shares=SHARES[1:], pixels=False, seed=seed)[
+        "rows"
+    ]
     found = {
         "paradigm": name,
         "labels used": labels,
@@ -106,24 +110,24 @@ def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) ->
         "5 neighbours": nearest["accuracy"],
     }
     try:
-        found[ARI] = probe(trunk, data, "clusters")["trunk"]["ari"]
+        found[ARI] = probe(trunk, data, "clusters", seed=seed)["trunk"]["ari"]
     except ConfigError:  # scikit-learn is not there
         found[ARI] = None
     return found
 
 
-def pixels(data: Split) -> dict[str, Any]:
-    """The same readers on the pictures themselves."""
+def pixels(data: Split, seed: int = 0) -> dict[str, Any]:
+    """The same readers on the pictures themselves, with the labels of that seed."""
     train, test = data.train, data.test
     wanted, classes = raw(test, np.arange(len(test))), len(train.classes)
     found: dict[str, Any] = {"paradigm": "the pictures themselves"}
     for name, share in zip((FEW, ALL), SHARES, strict=True):
-        rows = some_rows(labelled_rows(train, share, seed=0), MAX_ROWS)
+        rows = some_rows(labelled_rows(train, share, seed=seed), MAX_ROWS, seed=seed)
         own, labels = raw(train, rows), train.labels[rows]
-        found[name] = read(own, labels, wanted, test.labels, classes, seed=0)
+        found[name] = read(own, labels, wanted, test.labels, classes, seed=seed)
     rows = some_rows(np.flatnonzero(test.labels >= 0), MAX_CLUSTERED)
     try:
-        found[ARI] = cluster_scores(wanted[rows], test.labels[rows], classes, seed=0)["ari"]
+        found[ARI] = cluster_scores(wanted[rows], test.labels[rows], classes, seed=seed)["ari"]
     except ConfigError:  # scikit-learn is not there
         found[ARI] = None
     return found
@@ -166,14 +170,14 @@ def told(what: str, objective: str, form: Form, seed: int) -> tuple[dict[str, An
     data = data_of(what, form)
     held = np.arange(min(form.mapped, len(data.test)))
     if objective == PIXELS:
-        return pixels(data), raw(data.test, held)
+        return pixels(data, seed), raw(data.test, held)
     if objective == NOTHING:
         trunk, minutes, right = fresh_trunk(data, form, seed), 0.0, None
         name = "none (fresh weights)"
     else:
         (trunk, minutes, right), name = taught(data, objective, form, seed), objective
     labels = len(data.train) if objective == "supervised" else 0
-    row = row_of(name, trunk, data, minutes, labels) | {RIGHT: right}
+    row = row_of(name, trunk, data, minutes, labels, seed) | {RIGHT: right}
     if what == "positions":
         plays = objective == "supervised"
         row[KEPT] = starts.kept_share(trunk.net, form.board.deciding()) if plays else None
@@ -194,7 +198,7 @@ def learned_by_reward(folder: Path, learner: str, form: Form, seed: int) -> dict
         right = all_held_out(trainer)["accuracy"]
     finally:
         trainer.close()
-    row = row_of(f"{learner}, by play", trunk, data, minutes, 0) | {RIGHT: right}
+    row = row_of(f"{learner}, by play", trunk, data, minutes, 0, seed) | {RIGHT: right}
     return row | {KEPT: starts.kept_share(net, board.deciding())}
 
 

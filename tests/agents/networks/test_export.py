@@ -133,3 +133,25 @@ def test_a_file_that_is_refused_is_not_kept(untrained_run, tmp_path, capsys, mon
     out = tmp_path / "x.onnx"
     assert main(["export", str(untrained_run), "--out", str(out), "--format", "onnx"]) == 2
     assert "nothing was kept" in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bounds"),
+    [(np.float64, (-5, 5)), (np.float16, (-1, 1)), (np.int64, (-7, 9)), (np.uint8, (0, 255))],
+)
+def test_examples_are_of_the_type_and_range_of_observations(dtype, bounds):
+    space = spaces.Box(*bounds, (4,), dtype)
+    network = ExportedPolicy(build_policy(space, spaces.Discrete(2)), space)
+    found, *rest = network.example_inputs(64, 0)
+    assert found.numpy().dtype == dtype and found.shape == (64, 4)
+    assert found.min() >= bounds[0] and found.max() <= bounds[1] and len(found.unique()) > 10
+    assert all(torch.isfinite(part.double()).all() for part in network(found, *rest))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_policies_of_other_types_of_observations_answer_alike(tmp_path, dtype):
+    own = player(spaces.Box(-100, 100, (4,), dtype), spaces.Discrete(2), hidden=(8,))
+    assert exported(own, tmp_path / "a.onnx") < 1e-4
+    taken, *_ = onnxruntime.InferenceSession(tmp_path / "a.onnx").get_inputs()
+    assert taken.type == {np.float64: "tensor(double)", np.int64: "tensor(int64)"}[dtype]

@@ -132,3 +132,27 @@ def test_what_changes_weighs_as_much_as_what_stays():
     both = [each[n][rows[n]].mean() for n in range(8) for rows in (changed, ~changed)]
     plain = torch.stack(both).mean()
     assert float(found["loss"].detach()) == pytest.approx(float(plain), rel=1e-4)
+
+
+def test_a_cluster_that_the_sample_lacks_leaves_no_silhouette():
+    pytest.importorskip("sklearn")
+    from playout.agents.pretraining import clusters
+
+    x = np.random.default_rng(0).normal(size=(2500, 4)).astype(np.float32)
+    library, labels = clusters._sklearn(), np.arange(2500) % 2
+    outside = int(np.random.RandomState(0).permutation(2500)[-1])
+    alone = (np.arange(2500) == outside).astype(np.int64)
+    found = clusters._compared(library, x, alone, labels)
+    assert np.isnan(found["silhouette"]) and np.isfinite(found["ari"])
+    theirs = library.metrics.silhouette_score(x, labels, sample_size=2000, random_state=0)
+    assert clusters._compared(library, x, labels, labels)["silhouette"] == float(theirs)
+
+
+@pytest.mark.slow
+def test_maps_of_one_class_have_no_silhouette():
+    pytest.importorskip("sklearn")
+    from playout.agents.pretraining import clusters
+
+    found, labels = groups(40)
+    laid = clusters.maps(found, np.zeros_like(labels), seed=0)
+    assert all(np.isnan(measures["silhouette"]) for _, measures in laid.values())

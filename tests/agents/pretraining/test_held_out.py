@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import playout
 import pytest
+import torch
 from PIL import Image
 from playout.agents.pretraining import trainer as trainer_module
 from playout.agents.pretraining.config import PretrainConfig
@@ -15,6 +16,8 @@ from playout.agents.pretraining.data.dataset import (
     independent,
     validation_rows,
 )
+from playout.agents.pretraining.objectives.registry import make_objective
+from playout.agents.pretraining.pictures import draw_reconstructions
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trainer import PretrainTrainer
@@ -119,3 +122,15 @@ def test_eval_measures_views_as_the_run_did(tmp_path):
     last = [row["eval/loss"] for row in map(json.loads, rows) if "eval/loss" in row][-1]
     found = playout.evaluate(run.path, which="latest")
     assert found["eval/loss"] == pytest.approx(last, rel=1e-5)
+
+
+def test_pictures_are_drawn_as_they_are_measured(tmp_path):
+    pytest.importorskip("matplotlib")
+    data, config = split_of(20), PretrainConfig(objective="autoencoder", latent=4)
+    trunk = new_trunk(data.train, network="resnet-8")
+    objective = make_objective(trunk, data.train, config)
+    before = {name: value.clone() for name, value in trunk.net.state_dict().items()}
+    draw_reconstructions(objective, data.test, tmp_path / "drawn.png")
+    # Statistics of normalisation would follow the pictures that are shown.
+    assert not trunk.training
+    assert all(torch.equal(value, before[k]) for k, value in trunk.net.state_dict().items())

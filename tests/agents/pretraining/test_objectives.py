@@ -9,7 +9,7 @@ from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions, positions_of_game
 from playout.agents.pretraining.objectives import labels as labels_module
-from playout.agents.pretraining.objectives.contrastive import info_nce, vicreg
+from playout.agents.pretraining.objectives.contrastive import Contrastive, info_nce, vicreg
 from playout.agents.pretraining.objectives.labels import LOSSES, Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, rectangles
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, turn
@@ -343,3 +343,54 @@ def test_settings_name_the_loss_and_the_weights_of_outcomes(positions):
         fresh = new_trunk(data, size="tiny", network="auto")
         with pytest.raises(ConfigError, match="unknown loss 'guess'"):
             make_objective(fresh, data, PretrainConfig(loss="guess"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_of_classes_weigh_pictures_whatever_the_loss(name):
+    data, weights = coloured(), torch.tensor([0.5, 2.0, 1.0])
+    trunk = new_trunk(data, network="grid")
+    objective = Classes(trunk, 3, loss=name, class_weights=weights)
+    images = batch_of(data).images.float()
+    labels = torch.from_numpy(data.labels[:6])
+    logits = objective.logits(images).detach().requires_grad_()
+    objective.logits = lambda *_: logits
+    found = objective.losses(Batch(images, labels), torch.Generator())["loss"]
+    wanted = torch.nn.functional.one_hot(labels, 3).float()
+    each = LOSSES[name](logits.log_softmax(1), wanted).sum(1)
+    torch.testing.assert_close(found, (each * weights[labels]).mean())
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 1.5, 8.0, 40.0])
+def test_shares_of_mixup_have_the_distribution_that_its_name_says(alpha):
+    from scipy import stats
+
+    found = labels_module._beta(alpha, 4000, torch.Generator().manual_seed(0)).numpy()
+    # Of a thousand seeds one would be refused.
+    assert stats.kstest(found, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["infonce", "vicreg"])
+def test_features_are_compared_in_float32_whatever_the_trunk_computes_in(kind):
+    data = coloured(32)
+    objective = Contrastive(new_trunk(data, network="grid"), kind=kind, hide=0.0, temperature=0.05)
+    projected = torch.randn(32, 128, generator=torch.Generator().manual_seed(0)) * 3
+    objective._view = lambda images, *_: images
+    batch = Batch(projected, torch.zeros(32).long(), None, projected.roll(1, 1))
+    plain = objective.losses(batch, torch.Generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = objective.losses(batch, torch.Generator())
+    assert all(torch.equal(lowered[key], value) for key, value in plain.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags"),
+    [
+        ({"objective": "contrastive", "hide": 0.001}, "--hide$"),
+        ({"objective": "masked", "mask": 0.001}, "--mask or"),
+    ],
+)
+def test_what_hides_nothing_names_its_own_flag(settings, flags):
+    data = coloured()
+    objective = make_objective(new_trunk(data, network="grid"), data, PretrainConfig(**settings))
+    with pytest.raises(ConfigError, match=f"change {flags}"):
+        objective.losses(batch_of(data), torch.Generator())

@@ -7,8 +7,11 @@ import numpy as np
 import playout
 import pytest
 import torch
+from playout.agents.networks.beginning import Beginning
 from playout.agents.pretraining.objectives.distillation import soft_cross_entropy
 from playout.agents.pretraining.pruning import make_mask
+from playout.agents.pretraining.trunk import trunk_of
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
 
@@ -189,3 +192,64 @@ def test_whole_channels_go_from_board_networks_of_earlier_runs_alone(folder, tau
     with pytest.raises(ConfigError, match="choose above 0 and below 1"):
         playout.pretrain_trunk("tic_tac_toe", init=str(taught.path), **{**given, "sparsity": 1.5})
     assert not (tmp_path / "no").exists()
+
+
+def checkpoint(run, step, metric, state):
+    """Saves a state of the run with other heads than its own."""
+    heads = {name: value + 0.01 * step for name, value in state["objective"].items()}
+    with run.lock():
+        run.save(step, {**state, "objective": heads}, metric=metric)
+    return heads["head.1.bias"]
+
+
+def student_of(teacher):
+    return trainer_of(split_of(60), 4, teacher=str(teacher.path))
+
+
+def answers_of(student):
+    return student.objective._teacher[0].state_dict()["head.1.bias"]
+
+
+def test_a_teachers_best_checkpoint_answers_and_stays_the_one_when_a_student_goes_on(tmp_path):
+    one = trainer_of(split_of(60), 4)
+    state = one.state_dict()
+    one.close()
+    config = {"pretrain": {"objective": "supervised"}, "classes": ["lying", "up"]}
+    teacher = RunDir.create(tmp_path / "t", kind="pretrain-trunk", config=config, seed=0)
+    best, last = checkpoint(teacher, 1, 0.9, state), checkpoint(teacher, 2, 0.5, state)
+    student = student_of(teacher)
+    assert torch.equal(answers_of(student), best)
+    kept = student.state_dict()
+    assert kept["teacher"]["step"] == 1
+    earlier = {**kept, "teacher": None}  # of a version that took the last checkpoint
+    student.load_state_dict(earlier)
+    assert torch.equal(answers_of(student), last)
+    assert student.state_dict()["teacher"]["step"] == 2
+    better = checkpoint(teacher, 3, 0.95, state)
+    goes_on = student_of(teacher)
+    assert torch.equal(answers_of(goes_on), better)
+    goes_on.load_state_dict(kept)
+    assert torch.equal(answers_of(goes_on), best)
+    shutil.rmtree(teacher.path / "checkpoints" / "000001")
+    with pytest.raises(ConfigError, match=r"a teacher that is gone: .* has no checkpoint 1"):
+        goes_on.load_state_dict(kept)
+    changed = {**state, "objective": {k: v + 1 for k, v in state["objective"].items()}}
+    checkpoint(teacher, 1, 0.9, changed)
+    with pytest.raises(ConfigError, match="its checkpoint 1 is not the one"):
+        goes_on.load_state_dict(kept)
+    for trainer in (student, goes_on):
+        trainer.close()
+
+
+def test_what_is_begun_from_is_the_best_checkpoint(tmp_path):
+    one = trainer_of(split_of(60), 4)
+    state = one.state_dict()
+    one.close()
+    run = RunDir.create(tmp_path / "r", kind="pretrain-trunk", config={}, seed=0)
+    for step, metric in ((1, 0.9), (2, 0.5)):
+        weights = {name: value + step for name, value in state["model"].items()}
+        with run.lock():
+            run.save(step, {**state, "model": weights}, metric=metric)
+    name = next(iter(state["model"]))
+    for found in (trunk_of(run).net.state_dict(), Beginning.read(str(run.path)).weights):
+        assert torch.equal(found[name], state["model"][name] + 1)

@@ -13,6 +13,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
+from scipy import stats
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,20 @@ def test_a_transformer_that_stops_early_chooses_by_other_text_than_that_it_is_to
     assert found["held_out"] == 5.5 and [point[2] for point in found["curve"]] == told
 
 
+def test_both_sides_are_told_of_the_step_that_counts(text, monkeypatch):
+    own = iter([6.0, 2.5, 1.0, 1.0, 1.0])
+    chosen = iter([5.0, 3.0, 4.0, 4.0, 4.0])
+
+    def evaluate(self):
+        both = {"learned from": next(own), "chosen by": next(chosen)}
+        return {"eval/bits_per_byte": 5.0} | {
+            f"eval/bits_per_byte/{name}": value for name, value in both.items()
+        }
+
+    monkeypatch.setattr(transformers.PretrainTrainer, "evaluate", evaluate)
+    assert run(text, Case(Parts(), 1, 10, patience=3), seed=0)["train"] == 2.5
+
+
 def test_a_run_that_diverges_says_so_and_keeps_its_last_number(text):
     for init, begins in (("careful", True), ("large", False)):
         parts = Parts(norm=False, init=init)
@@ -184,3 +199,17 @@ def test_both_sides_of_ablations_have_the_same_tables():
         pictures, text = ablations.all_cases(quick), transformers.all_cases(quick)
         assert {key[0] for key in pictures} == {key[0] for key in text}
         assert {key[1] for key in text if key[0] == "depth"} == set(transformers.REMEDIES)
+
+
+def test_the_best_remedy_is_compared_as_the_best_of_several():
+    scores = {"nothing": (0.2, 0.24), "a": (0.3, 0.36), "b": (0.5, 0.58), "c": (0.4, 0.4)}
+    found = {
+        ("depth", name, "2 layers"): [
+            {"held_out": score, "norms": [1.0], "diverged": False} for score in of_seeds
+        ]
+        for name, of_seeds in scores.items()
+    }
+    *_, said = ablations.depths(found, ablations.PICTURES)[2]
+    # Differences of 30 and 34 points: the interval is that of three candidates.
+    half = stats.t.ppf(1 - 0.025 / 3, 1) * 2.0
+    assert f"(95 % for the best of 3: {32 - half:+.3g} to {32 + half:+.3g})" in said

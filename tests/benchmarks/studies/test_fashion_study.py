@@ -8,6 +8,8 @@ from playout.agents.pretraining.objectives.reconstruction import gaussian_kl
 from playout.benchmarks.studies.training import fashion
 from playout.benchmarks.tools.measuring import Rate
 
+from tests.agents.pretraining.bars import split_of
+
 RATES = {"playout": Rate.of([300.0, 330.0]), fashion.PLAIN: Rate.of([200.0, 220.0])}
 FOUND = {
     "supervised": [{"right": 0.938, "minutes": 19.0}, {"right": 0.936, "minutes": 17.0}],
@@ -49,3 +51,25 @@ def test_claims_are_of_the_parts_that_were_measured():
     assert fashion.sentence(nats).endswith(
         "240 nats; fully connected layers in plain PyTorch: 252."
     )
+
+
+def test_both_autoencoders_learn_from_as_many_pictures_a_step(monkeypatch, tmp_path):
+    seen, trainers, loader, trainer = [], [], fashion.loader, fashion.PretrainTrainer
+
+    def made(*given, **settings):
+        trainers.append(trainer(*given, **settings))
+        return trainers[-1]
+
+    def batches(data, batch):
+        seen.extend(loader(data, batch))
+        return iter(seen)
+
+    monkeypatch.setattr(fashion, "data_of", lambda name: split_of(300))
+    monkeypatch.setattr(fashion, "PretrainTrainer", made)
+    monkeypatch.setattr(fashion, "loader", batches)
+    form = fashion.Form("bars", "grid", 0.1, "grid", 1.0, 1, (1, 1))
+    found = fashion.bound(form, 0, tmp_path)
+    assert found.keys() == {"ours", fashion.PLAIN}
+    (ours,) = trainers
+    assert {len(pixels) for pixels, _ in seen} == {ours.config.batch}
+    assert ours.steps == len(seen)

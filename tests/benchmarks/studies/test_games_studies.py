@@ -247,7 +247,7 @@ def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monke
     learned_games.plot(runs, tmp_path / "picture.png")
     monkeypatch.undo()
     panels = [panel for panel in drawn[0].axes if panel.get_title()]
-    # Longer runs of a game stand in its panel: as many lines and points as there are in all of them.
+    # Longer runs of a game stand in its panel, with as many lines and points as in all of them.
     games = list(dict.fromkeys(run["game"] for run in runs))
     assert [panel.get_title() for panel in panels] == games
     assert len(games) < len(runs)

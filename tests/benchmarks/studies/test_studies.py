@@ -128,6 +128,7 @@ def test_early_stopping_chooses_by_other_pictures_than_those_it_is_told_of(
     monkeypatch.setattr(PretrainTrainer, "evaluate", evaluate)
     config = PretrainConfig(network="grid", batch=32, patience=patience)
     found = run(pictures(), config, steps=51, seed=0)
+    assert found["train"] == found["curve"][1 if patience else -1][1]
     assert found["held_out"] == wanted and [p[2] for p in found["curve"]] == [0.3, 0.2, 0.8]
 
 

@@ -8,9 +8,13 @@ import playout
 import pytest
 from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.cases import beside, kept_run, side_by_side
+from playout.benchmarks.studies.cases import beside, kept_run, mean_of_seeds, side_by_side
+from playout.benchmarks.studies.training import trunks
+from playout.benchmarks.studies.training.texts import labelled
 from playout.benchmarks.tools.charts import number_places
 from playout.errors import RunError
+
+from tests.agents.pretraining.bars import split_of
 
 
 @pytest.fixture
@@ -165,3 +169,41 @@ def test_numbers_beside_points_cover_neither_each_other_nor_points():
             )
         for x, y in points:
             assert not (one[0] < x < one[2] and one[1] < y < one[3])
+
+
+def test_intervals_of_the_best_of_several_hold_for_all_of_them_together():
+    rng = np.random.default_rng(0)
+    missed = {1: 0, 8: 0}
+    for _ in range(400):  # eight candidates that differ in nothing, three seeds
+        values = rng.normal(size=(8, 3))
+        best = values[values.mean(1).argmax()]
+        for among in missed:
+            mean, half = mean_of_seeds(best.tolist(), among=among)
+            missed[among] += abs(mean) > half
+    # At most 5 % of 400, and four standard deviations of so many; one alone would miss thrice that.
+    assert missed[8] <= 20 + 4 * 4.4 < missed[1]
+
+
+def test_labels_of_texts_differ_from_seed_to_seed():
+    numbers = np.repeat(np.arange(2), 500)
+    first, again, other = (labelled(numbers, 0.02, seed).tolist() for seed in (0, 0, 1))
+    assert first == again != other and np.bincount(numbers[first]).tolist() == [10, 10]
+
+
+def test_probes_of_a_trunk_and_of_pixels_see_the_labels_of_their_seed(monkeypatch):
+    data, asked, drawn = split_of(40), [], []
+
+    def probe(trunk, data, kind, *, seed, **_):
+        asked.append((kind, seed))
+        return {"rows": [{"accuracy": 0.5}] * (2 if kind == "linear" else 1), "trunk": {"ari": 0.1}}
+
+    def rows(train, share, *, seed):
+        drawn.append(seed)
+        return np.arange(len(train))
+
+    monkeypatch.setattr(trunks, "probe", probe)
+    monkeypatch.setattr(trunks, "labelled_rows", rows)
+    trunks.row_of("one", None, data, 0.0, 0, seed=3)
+    assert asked == [("linear", 3), ("neighbours", 3), ("clusters", 3)]
+    trunks.pixels(data, seed=4)
+    assert drawn == [4, 4]
