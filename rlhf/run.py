@@ -5,15 +5,13 @@ model/ folder, unfinished ones from a checkpoint on top of the model they starte
 policies in detail is `playout rlhf judge`.
 """
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from playout.agents.runs.checkpoint.durable_io import describe
+from playout.agents.runs.checkpoint.durable_io import read_json
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
@@ -22,9 +20,10 @@ from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError, DataError, RunError
+from playout.errors import ConfigError, RunError
 from playout.rlhf.commands.answer_options import answer_dtype
 from playout.rlhf.commands.memory_options import AdapterOptions, adapt
+from playout.rlhf.commands.policy_stage import BASES
 from playout.rlhf.data.messages import check_list
 from playout.rlhf.environments.load import (
     read_options,
@@ -34,23 +33,14 @@ from playout.rlhf.environments.load import (
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer, usual_length
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.adapters.held import (
-    held_type,
-    hold_weights,
-    is_quantised,
-    load_learned,
-)
+from playout.rlhf.model.adapters.held import load_learned
 from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
-from playout.rlhf.model.adapters.peft_folder import is_adapter, read_adapter
-from playout.rlhf.model.folder import (
-    IMPROVING,
-    export_model,
-    is_scorer,
-    load_model,
-    model_folder,
-)
+from playout.rlhf.model.adapters.peft_folder import is_adapter
+from playout.rlhf.model.folder import IMPROVING, POLICIES, is_scorer, load_model
 from playout.rlhf.model.threads import decoding_threads, reading_threads
 from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.stages.bases import own_base
+from playout.rlhf.stages.export import export_run
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
 from playout.rlhf.supervised.classifier import Classifier
@@ -90,15 +80,17 @@ def load(
     machine: MachineOptions = DEFAULT_MACHINE,
     game: object | None = None,
 ) -> LanguagePlayer | RewardPlayer | Classifier:
-    """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
+    """What a run of a kind `rlhf.*` has learned; `which` chooses while it is unfinished."""
     stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
+    finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()
+    if finished or stage in ("classify", "reward"):
+        _must_be_left(run, which)
     if stage == "classify":
         found = Classifier.load(run.path, dtype=machine.dtype, device=device)
         return replace(found, threads=machine.threads)
     if stage == "reward":
         scorer = RewardModel.load(run.path, dtype=machine.dtype, device=device)
         return RewardPlayer(scorer, machine.threads)
-    finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()
     model, tokenizer = (
         load_model(run.path, device=device) if finished else _unfinished(run, which, device)
     )
@@ -110,6 +102,15 @@ def load(
         dtype=answer_dtype(machine.dtype, device),
         threads=machine.threads,
     )
+
+
+def _must_be_left(run: RunDir, which: str | int) -> None:
+    """Refuses a checkpoint where none is read."""
+    if which not in ("best", "latest"):
+        raise ConfigError(
+            f"--which {which} does nothing for {run.path}, of which model/ or what was measured "
+            "last is used: leave it out"
+        )
 
 
 def load_folder(
@@ -196,8 +197,11 @@ def _unfinished(
 ) -> tuple[Transformer, Tokenizer]:
     base = run.config.get("base")
     if not base:
-        raise RunError(f"{run.path} is not finished; continue it with --resume {run.path}")
-    model, tokenizer = load_model(str(base), device=device)
+        raise RunError(f"{run.path} is not finished; continue it with: {run.resume_command}")
+    stage = run.kind.partition(".")[2]
+    stages = {"sft": ("pretrain",), "pretrain": POLICIES}.get(stage, BASES)
+    base = own_base(run, str(base), stages, instead="let the run be finished where that is")
+    model, tokenizer = load_model(base, stages, device=device)
     sparsity, pattern = float(run.config.get("sparsity") or 0.0), str(run.config.get("pattern"))
     if sparsity and pattern in NARROWED:
         model = narrowed(model, sparsity, pattern)
@@ -248,12 +252,14 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     if options.suite:
         from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
 
+        options.refuse_unused("opponents", "simulations", "stochastic", where="with --suite")
         asked = _subject(run.path, options, options.which)
         return evaluate_suites(asked, options, other=lambda path: _subject(path, options))
     stage = run.kind.partition(".")[2]
     if game_of(run) is not None:
         from playout.rlhf.evaluation.games import evaluate_game_policy
 
+        options.refuse_unused("simulations", where="for a language policy, which searches not")
         return evaluate_game_policy(game_player(run, options.which, machine=options), options)
     improved = stage in IMPROVING or (
         stage == "all" and any(is_finished(run.path / name) for name in IMPROVING)
@@ -262,6 +268,8 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     if improved and (stage == "all" or (run.config.get("reward") and not run.config.get("env"))):
         from playout.rlhf.evaluation.judge import compare_policies
 
+        _must_be_left(run, options.which)
+        options.refuse_unused("opponents", "simulations", "stochastic", where="for texts")
         match = comparison_of(
             run.path,
             num_prompts=options.episodes or 256,
@@ -279,6 +287,9 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
                 f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
             )
     else:
+        _must_be_left(run, options.which)
+        names = ("opponents", "simulations", "stochastic", "episodes", "seed")
+        options.refuse_unused(*names, where=f"for {run.kind}, whose last measures are shown")
         found = _last_measures(run)
         rows = [value for value in found.values() if isinstance(value, dict)]
         if rows:
@@ -302,7 +313,7 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
     """The last evaluation in metrics.jsonl, or a stage's table."""
     kept = run.path / "table.json"
     if kept.exists():
-        value = json.loads(kept.read_text(encoding="utf-8"))
+        value = read_json(kept)
         return (
             value if isinstance(value, dict) else {f"row {i}": row for i, row in enumerate(value)}
         )
@@ -331,50 +342,8 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """The model as a Hugging Face folder."""
-    if options.format not in (None, "hf", "safetensors", "peft"):
-        raise ConfigError(
-            f"a language model is exported as hf (safetensors) or peft, not {options.format}"
-        )
-    source = model_folder(run.path)
-    adapters = options.format == "peft"
-    if adapters:
-        source = source.with_name("adapter")
-        if not is_adapter(source):
-            raise RunError(f"{run.path} has no adapters: it was trained without --lora-rank")
-    target = options.out if options.out is not None else run.path / "export"
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"{target} is a file; a model is exported to a folder")
-    if target.exists() and any(target.iterdir()):
-        raise ConfigError(f"{target} is not empty; choose another --out")
-    if options.quantise is not None:
-        if adapters:
-            raise ConfigError("adapters are written as they are; leave out --quantise")
-        model, tokenizer = load_model(source)
-        if is_quantised(model):
-            raise ConfigError(f"{run.path} is quantised already; leave out --quantise")
-        hold_weights(model.requires_grad_(False), held_type(options.quantise))
-        if target.exists():
-            target.rmdir()
-        export_model(target, model, tokenizer)
-        print(f"wrote {target} (config.json, model.safetensors with weights in {options.quantise})")
-        return
-    try:  # contents alone: checkpoints are readable by their owner only, an export need not be
-        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    except (OSError, shutil.Error) as error:
-        reason = describe(error) if isinstance(error, OSError) and error.errno else str(error)
-        raise DataError(f"cannot write {target}: {reason}; choose another --out") from error
-    if adapters:
-        read_adapter(target)
-        print(f"wrote {target} (adapter_config.json, adapter_model.safetensors, tokenizer.json)")
-        return
-    if options.check:
-        from playout.rlhf.model.huggingface import from_pretrained
-
-        first, second = from_pretrained(source), from_pretrained(target)
-        for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
-            if not bool((ours == theirs).all()):
-                raise RunError(f"{target}: {name} was not written as it is")
-    print(f"wrote {target} (config.json, model.safetensors, tokenizer.json)")
+    _must_be_left(run, options.which)
+    export_run(run, options)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocols

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.kinds import EvalOptions, find_kind, folder_kind
+from playout.agents.runs.kinds import EvalOptions, find_kind, folder_kind, own_policy
 from playout.agents.runs.options import check_device, make_command, run_options_last
 from playout.agents.runs.reporting import must_be_writable, write_json
 from playout.errors import ConfigError
@@ -56,7 +56,9 @@ def main(command: Command) -> int:
     return 0
 
 
-def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
+def _measured(
+    command: Command, game: object | None, policy: object | None = None
+) -> Mapping[str, Any]:
     """What the run's kind finds; of a model folder, what its kind does."""
     folder = folder_kind(command.run)
     if folder is not None:
@@ -76,13 +78,18 @@ def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
         from playout.agents.pretraining.evaluation import evaluate_trunk
 
         return evaluate_trunk(run, command, game=game)
-    return find_kind(run, wanted="eval").evaluate(run, command, game=game)
+    kind = find_kind(run, wanted="eval")
+    if policy is None:
+        return kind.evaluate(run, command, game=game)
+    measured: Mapping[str, Any] = own_policy("evaluate", kind, run, policy)(run, command, game=game)
+    return measured
 
 
 def evaluate(
     run: str | os.PathLike[str],
     *,
     game: object | None = None,
+    policy: object | None = None,
     verbose: bool = False,
     **options: Any,
 ) -> Mapping[str, Any]:
@@ -91,6 +98,7 @@ def evaluate(
     Args:
         run: A run directory, or what training returned.
         game: The game, the environment or what makes one, where the run cannot name it.
+        policy: Of a run of PPO with a policy of your own: one like it, which gets the weights.
         verbose: Print what the command prints.
         **options: The command's options.
 
@@ -99,8 +107,10 @@ def evaluate(
     """
     command = make_command(Command, run=os.fspath(run), **options)
     check_device(command)
+    if command.json is not None:
+        must_be_writable(command.json)
     with nullcontext() if verbose else silence():
-        found = _measured(command, game)
+        found = _measured(command, game, policy)
     if command.json is not None:
         write_json(command.json, found)
     return found

@@ -5,16 +5,25 @@ arguments; from them the environments and the trainer are made here. Leaves out 
 (ppo/trainer.py) and what can be done with the run afterwards (ppo/run.py).
 """
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
-from playout.agents.ppo.config import CollectConfig, PPOConfig, fill, resolve
+from playout.agents.ppo.config import (
+    OWN_POLICY,
+    CollectConfig,
+    PPOConfig,
+    fill,
+    refuse_unused,
+    resolve,
+)
 from playout.agents.runs import ranks
-from playout.agents.runs.console import counted
+from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
@@ -26,7 +35,7 @@ from playout.agents.runs.options import (
     run_options_last,
 )
 from playout.errors import ConfigError
-from playout.own_code import trust, trust_given, trust_modules
+from playout.own_code import trust, trust_modules
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 if TYPE_CHECKING:
@@ -89,8 +98,8 @@ class Command(TrainingOptions):
     """Draw the learning curve into the run when it ends."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
-    """Begin with the trunk of this run: an encoder of pictures of the same size (of
-    pretrain-trunk), or the network of a game (of pretrain-trunk or alphazero)."""
+    """Begin with the trunk of this run, at its best checkpoint: an encoder of pictures of the same
+    size (of pretrain-trunk), or the network of a game (of pretrain-trunk or alphazero)."""
 
     ppo: OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
@@ -113,7 +122,9 @@ class Command(TrainingOptions):
             return resolve(Command, arguments[0])
         # Which word is the environment is known when the flags before it are parsed.
         words = [word for word in arguments if word not in ("-h", "--help")]
-        return resolve(Command, tyro.cli(Command, args=words, prog="playout ppo").env)
+        with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+            return resolve(Command, tyro.cli(Command, args=words, prog="playout ppo").env)
+        return Command()  # cli.py says what is wrong with them
 
 
 def ppo(
@@ -136,6 +147,8 @@ def ppo(
     Returns:
         The run directory; `playout.load(run.path)` acts as what was learned.
     """
+    from playout.agents.vector.sources import given_source
+
     trusted = options.pop("trust", None) or ()
     words = (trusted,) if isinstance(trusted, str) else tuple(trusted)
     trust_modules(*words)
@@ -148,7 +161,7 @@ def ppo(
         return _train(command, env, callbacks=callbacks, policy=policy)
     if isinstance(env, str) and env == "":
         raise ConfigError("say which environment: playout.ppo('CartPole-v1')")
-    source = _source(env, options.get("env_options"))
+    source = given_source(env, options.get("env_options"))
     command = resolve(Command, source.text, options)
     agree_on(command)
     return _train(command, source, callbacks=callbacks, policy=policy)
@@ -168,27 +181,16 @@ def main(command: Command) -> int:
     return 0
 
 
-def _source(given: "EnvSource", options: "dict[str, Any] | None") -> "Source":
-    """The source that the person has named or handed over, whose module is so trusted."""
-    from playout.agents.vector.sources import find_source
-
-    if isinstance(given, str):
-        trust_modules(given.removeprefix("aec:").removeprefix("parallel:"))
-    source = find_source(given, dict(options or {}))
-    if source.named and ":" in source.text:
-        trust_given(source.text)
-    return source
-
-
 def _resumed_source(command: Command, given: "EnvSource") -> "Source":
     """What a resumed run learns; to name or give it again is to trust its code."""
     from playout.agents.ppo.player import learned_source
+    from playout.agents.vector.sources import given_source
 
     assert command.resume is not None
     run = RunDir.open(command.resume)
     if isinstance(given, str) and given == "":
         return learned_source(run)
-    source = _source(given, command.collect.env_options)
+    source = given_source(given, command.collect.env_options)
     if isinstance(given, str) and source.text != run.config["env"]:
         raise ConfigError(f"{run.path} learns {run.config['env']}, not {given}")
     return dataclasses.replace(source, text=str(run.config["env"]))
@@ -203,9 +205,11 @@ def _train(
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
     from playout.agents.networks.encoders.choice import check_network
+    from playout.agents.ppo.player import must_have_policy
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
+    from playout.agents.vector.sources import given_source
 
     if command.ppo.trunk_rate != 1 and not command.init:
         raise ConfigError("--trunk-rate does nothing without --init: leave it out")
@@ -215,6 +219,7 @@ def _train(
     begun = None
     if command.resume is not None:
         changed_settings(command, may_change=_MAY_CHANGE)
+        must_have_policy(RunDir.open(command.resume), policy)
         source = _resumed_source(command, given)
         if ":" in command.network.network:
             trust(command.network.network, command.resume)
@@ -225,17 +230,20 @@ def _train(
             trust_modules(kind)  # typed here
         elif kind not in BOARD_NETWORKS:
             check_network(kind)
-        source = _source(given, command.collect.env_options)
+        source = given_source(given, command.collect.env_options)
         command, begun = _settled(command, source, policy)
+    own = {} if policy is None else {OWN_POLICY: True}
     left = "nothing was learned yet" if command.resume is None else "the run is as it was"
     with stop_at_once(left):
-        trainer, note = _make_trainer(command, source, policy, begun)
+        trainer, first, note = _make_trainer(command, source, policy, begun)
     try:
+        if command.resume is None:  # a run of an earlier version goes on as it was
+            _refuse_unused(command, source, first)
         run = open_run(
             command,
             kind="ppo",
             name=source.text,
-            extra={"env": source.text, "env_named": source.named},
+            extra={"env": source.text, "env_named": source.named} | own,
             may_change=_MAY_CHANGE,
         )
         shown = not command.quiet and ranks.is_first()
@@ -282,13 +290,17 @@ def _settled(
     return dataclasses.replace(command, network=asked), begun
 
 
+def _plays_itself(command: Command, source: "Source") -> bool:
+    return command.self_play or source.kind in ("game", "aec")
+
+
 def _make_trainer(
     command: Command, source: "Source", policy: "nn.Module | None", begun: "Beginning | None"
-) -> "tuple[PPOTrainer | Population | SelfPlayTrainer, str]":
-    """The trainer for a command, and a line that says what it runs."""
-    from playout.agents.ppo.population import Population
+) -> "tuple[PPOTrainer | Population | SelfPlayTrainer, PPOTrainer, str]":
+    """The trainer for a command, the one in it that learns, and a line that says what it runs."""
+    from playout.agents.ppo.population import Population, note_of
 
-    if command.self_play or source.kind in ("game", "aec"):
+    if _plays_itself(command, source):
         return _self_play(command, source, policy, begun)
     if begun is not None and policy is not None:
         begun.give(policy)  # before there is an optimiser, which asks what is fresh
@@ -301,20 +313,17 @@ def _make_trainer(
     if begun is not None and policy is None:
         for member in members:
             begun.give(member.policy)
-    if command.population == 1:
-        return first, _note(source, first)
-    note = f"{first.envs.description}, {command.population} seeds; {first.machine}"
-    return Population(members), note
+    found = first if command.population == 1 else Population(members)
+    return found, first, note_of(source, members)
 
 
 def _self_play(
     command: Command, source: "Source", policy: "nn.Module | None", begun: "Beginning | None"
-) -> "tuple[SelfPlayTrainer, str]":
+) -> "tuple[SelfPlayTrainer, PPOTrainer, str]":
     from playout.agents.ppo.league.trainer import make_self_play
 
     if command.population > 1:
         raise ConfigError("self-play trains one policy; leave out population")
-    _refuse_unused(command)
     trainer = make_self_play(
         source,
         total_timesteps=command.total_timesteps,
@@ -328,19 +337,21 @@ def _self_play(
         policy=policy,
         begin=None if begun is None else begun.give,
     )
-    return trainer, f"{trainer.envs.description}; {trainer.learner.machine}"
+    return trainer, trainer.learner, f"{trainer.envs.description}; {trainer.learner.machine}"
 
 
-def _refuse_unused(command: Command) -> None:
-    """Raises ConfigError for an option that would do nothing in self-play."""
-    for flag, given in (
-        ("no-native", not command.native),
-        ("processes", command.processes is not None),
-        ("wrappers", command.collect.wrappers),
-        ("reward-threshold", command.collect.reward_threshold is not None),
-    ):
-        if given and command.resume is None:  # a run of an earlier version goes on as it was
-            raise ConfigError(f"--{flag} does nothing in self-play: leave it out")
+def _refuse_unused(command: Command, source: "Source", trainer: "PPOTrainer") -> None:
+    """Raises ConfigError for an option that would do nothing."""
+    from gymnasium.spaces import Box
+
+    given = {"native": command.native, "processes": command.processes}
+    refuse_unused(
+        {**given, **to_dict(command.collect), **to_dict(command.ppo)},
+        env=source.text,
+        continuous=isinstance(trainer.envs.action_space, Box),
+        recurrent=trainer.policy.recurrent,
+        self_play=_plays_itself(command, source),
+    )
 
 
 def _single(
@@ -380,21 +391,3 @@ def _single(
         dtype=command.dtype,
         policy=policy,
     )
-
-
-def _note(source: "Source", trainer: "PPOTrainer") -> str:
-    envs = trainer.envs
-    parts = [envs.description]
-    if envs.native and not source.text.startswith("playout/"):
-        parts[0] += f" twin of {source.text} (--no-native for the original)"
-    parts.append(trainer.machine)
-    if ranks.world() > 1:
-        parts.append(
-            f"rank {ranks.rank()} of {ranks.world()} ranks, "
-            f"{counted(trainer.collect.num_envs, 'environment')} in all"
-        )
-    if trainer.stop:
-        parts.append(f"until {trainer.threshold:g} is confirmed")
-    if not envs.resumable:
-        parts.append("its state cannot be saved, so a resumed run is not byte-exact")
-    return "; ".join(parts)

@@ -82,8 +82,8 @@ class Command(TrainingOptions):
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
-    """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo; of pictures the kind of
-    network is its own, of positions it has to be a resnet."""
+    """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo, at its best checkpoint;
+    of pictures the kind of network is its own, of positions it has to be a resnet."""
 
     pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
 

@@ -45,6 +45,10 @@ EnvOptions = Annotated[
 """Keyword arguments of an environment; values are numbers, true, false, none, text or tuples."""
 
 
+OWN_POLICY = "own_policy"
+"""A run that has this setting learned with a policy given from Python, which nothing keeps."""
+
+
 @dataclass(frozen=True, slots=True)
 class PPOConfig:
     """Options of the update; names and defaults are the field's."""
@@ -207,6 +211,38 @@ def fill(
     }
     filled: T = dataclasses.replace(found, **parts)
     return filled
+
+
+def refuse_unused(
+    given: Mapping[str, Any], *, env: str, continuous: bool, recurrent: bool, self_play: bool
+) -> None:
+    """Refuse options of a new run that would do nothing.
+
+    Args:
+        given: The command's, by plain name; those of its environment's preset are nobody's word.
+        env: Whose preset.
+        continuous: Actions are a Box of numbers.
+        recurrent: The policy has a memory.
+        self_play: A game is learned against a pool of past versions.
+
+    Raises:
+        ConfigError: Names the first of them.
+    """
+    usual = {"native": True, "processes": None, **to_dict(CollectConfig()), **to_dict(PPOConfig())}
+    usual |= preset(env)
+    for name, unused, where in (
+        ("native", self_play, "in self-play"),
+        ("processes", self_play, "in self-play"),
+        ("wrappers", self_play, "in self-play"),
+        ("reward_threshold", self_play, "in self-play"),
+        ("latest_share", not self_play, "without --self-play"),
+        ("noise_correlation", not continuous, "but with continuous actions"),
+        ("sequence_length", not recurrent, "without --recurrent"),
+        ("weight_decay", given["optimizer"] == "adam", "with --optimizer adam"),
+    ):
+        if unused and given[name] != usual[name]:
+            flag = "no-native" if name == "native" else name.replace("_", "-")
+            raise ConfigError(f"--{flag} does nothing {where}: leave it out")
 
 
 def _require(

@@ -13,8 +13,8 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.policy import Policy, Tree, draw_ahead, map_tree
-from playout.agents.ppo.config import CollectConfig
+from playout.agents.networks.policy import Policy, Tree, as_policy, draw_ahead, map_tree
+from playout.agents.ppo.config import OWN_POLICY, CollectConfig
 from playout.agents.ppo.evaluation import device_of
 from playout.agents.ppo.trainer import choose_threads, compute_dtype
 from playout.agents.runs.config import from_dict
@@ -35,6 +35,7 @@ from playout.agents.vector.spaces import Arrays, decode_space, form_of, limits, 
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, EnvironmentFault, RunError
 from playout.own_code import trust, trust_environment
+from torch import nn
 
 
 class PPOPlayer:
@@ -275,8 +276,21 @@ def collect_config(run: RunDir) -> CollectConfig:
     return from_dict(CollectConfig, run.config.get("collect", {}), where=f"{run.path}: collect")
 
 
+def must_have_policy(run: RunDir, policy: object | None) -> None:
+    """Raises RunError for a run that learned with a policy of one's own, unless that is given."""
+    if policy is None and run.config.get(OWN_POLICY):
+        raise RunError(
+            f"{run.path} learned with a policy of your own, which it does not keep: give it again "
+            "in Python, as policy= of playout.load, evaluate or resume"
+        )
+
+
 def load(
-    run: RunDir, which: str | int = "best", *, machine: MachineOptions = DEFAULT_MACHINE
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    policy: nn.Module | None = None,
 ) -> PPOPlayer:
     """The player of a run's checkpoint.
 
@@ -284,7 +298,13 @@ def load(
         run: A run of kind "ppo".
         which: "best", "latest" or a number; without an evaluation the latest is the best.
         machine: Where the network computes.
+        policy: Of a run that learned with a policy of one's own: one like it, which is given the
+            run's weights.
+
+    Raises:
+        RunError: It is missing. CheckpointError: The weights are another network's.
     """
+    must_have_policy(run, policy)
     _, state = run.load(which, only=("model", "normalizer", "spaces"))
     config = from_dict(NetworkConfig, run.config.get("network", {}), where=f"{run.path}: network")
     if ":" in config.network:
@@ -292,21 +312,25 @@ def load(
     try:
         observation_space = decode_space(state["spaces"]["observation"])
         action_space = decode_space(state["spaces"]["action"])
-        policy = build_policy(observation_space, action_space, config)
-        policy.load_state_dict(state["model"])
+        net = (
+            build_policy(observation_space, action_space, config)
+            if policy is None
+            else as_policy(policy)
+        )
+        net.load_state_dict(state["model"])
         normalizer = None
         if state.get("normalizer") is not None:
             normalizer = ObsNormalizer(observation_space, collect_config(run).clip_obs)
             normalizer.load_state_dict(state["normalizer"])
     except (KeyError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split())
-        raise CheckpointError(f"the checkpoint does not fit its run: {text}") from error
+        # Earlier versions did not note a policy of one's own.
+        own = "" if policy is not None else "; was its policy your own, give it again as policy="
+        raise CheckpointError(f"the checkpoint does not fit its run: {text}{own}") from error
     lower = machine.dtype == "bfloat16"
-    device = resolve_device(
-        machine.device, prefers_processor=policy.prefers_processor and not lower
-    )
-    policy.use_dtype(compute_dtype(machine.dtype))
+    device = resolve_device(machine.device, prefers_processor=net.prefers_processor and not lower)
+    net.use_dtype(compute_dtype(machine.dtype))
     with device_errors(device):
-        policy.to(device)
-    choose_threads(policy, machine.threads)
-    return PPOPlayer(policy, observation_space, action_space, normalizer)
+        net.to(device)
+    choose_threads(net, machine.threads)
+    return PPOPlayer(net, observation_space, action_space, normalizer)

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.runs import ranks
+from playout.agents.runs.console import counted
 from playout.agents.runs.trainer import Trainer
+from playout.agents.vector.sources import Source
 
 
 class Population(Trainer):
@@ -144,3 +147,25 @@ class Population(Trainer):
         """Close all environments."""
         for member in self.members:
             member.close()
+
+
+def note_of(source: Source, members: Sequence[PPOTrainer]) -> str:
+    """What a run of so many seeds computes, and where, in a line."""
+    first = members[0]
+    envs = first.envs
+    if len(members) > 1:
+        return f"{envs.description}, {len(members)} seeds; {first.machine}"
+    parts = [envs.description]
+    if envs.native and not source.text.startswith("playout/"):
+        parts[0] += f" twin of {source.text} (--no-native for the original)"
+    parts.append(first.machine)
+    if ranks.world() > 1:
+        parts.append(
+            f"rank {ranks.rank()} of {ranks.world()} ranks, "
+            f"{counted(first.collect.num_envs, 'environment')} in all"
+        )
+    if first.stop:
+        parts.append(f"until {first.threshold:g} is confirmed")
+    if not envs.resumable:
+        parts.append("its state cannot be saved, so a resumed run is not byte-exact")
+    return "; ".join(parts)

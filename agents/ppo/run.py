@@ -41,13 +41,34 @@ def load(
     return load_policy(run, which, machine=machine)
 
 
+def load_own_policy(
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: object | None = None,
+    policy: nn.Module,
+) -> PPOPlayer:
+    """As `load`, of a run that learned with a policy of the person's own."""
+    return load_policy(run, which, machine=machine, policy=policy)
+
+
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Returns over whole episodes with a 95 % interval; of games, scores and ratings."""
+    return evaluate_own_policy(run, options, game=game, policy=None)
+
+
+def evaluate_own_policy(
+    run: RunDir, options: EvalOptions, *, game: object | None = None, policy: nn.Module | None
+) -> dict[str, Any]:
+    """As `evaluate`, of a run that learned with a policy of the person's own."""
     source = learned_source(run, game)
     if is_selfplay(run, source):
-        return evaluate_games(run, source, options)
+        return evaluate_games(run, source, options, policy=policy)
+    options.refuse_unused("opponents", "simulations", where="for an environment")
     episodes = 100 if options.episodes is None else options.episodes
-    player, collect = load(run, options.which, machine=options), collect_config(run)
+    player = load_policy(run, options.which, machine=options, policy=policy)
+    collect = collect_config(run)
     envs = make_environments(
         source,
         min(episodes, 100),

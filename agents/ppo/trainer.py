@@ -170,6 +170,7 @@ class PPOTrainer(Trainer):
         self.threshold = envs.reward_threshold if threshold is None else threshold
         self.stop = stop and self.threshold is not None
         self.updates = self.gradient_steps = 0
+        self._steps_before = 0  # steps when the last update began
         self._stop_at: float | None = None  # by time.monotonic
         self.recent: deque[tuple[float, int]] = deque(maxlen=100)
         self.first_return: float | None = None
@@ -211,6 +212,7 @@ class PPOTrainer(Trainer):
             return self._update()
 
     def _update(self) -> dict[str, float]:
+        self._steps_before = self.steps
         left = max(0.0, 1.0 - self.steps / self.total_timesteps)
         config = self.ppo
         if config.anneal_lr:
@@ -265,8 +267,7 @@ class PPOTrainer(Trainer):
             gap = 1 if covered > 0.8 else 2
             return covered >= _EVALUATE_FROM and self.updates - self.evaluated_at >= gap
         every = max(1, self.total_timesteps // _EVALUATIONS_A_RUN)
-        before = self.steps - self.collector.place.total * self.collect.num_steps
-        return self.steps // every != before // every
+        return self.steps // every != self._steps_before // every
 
     def evaluate(self) -> dict[str, float]:
         """Judge the policy on separate environments, if that is due; see `_due`."""
@@ -388,6 +389,7 @@ class PPOTrainer(Trainer):
         self.recent.extend(pairs)
         self.first_return, self.solved = own["first_return"], own["solved"]
         self.evaluated_at = own["evaluated_at"]
+        self._steps_before = self.steps
 
     def close(self) -> None:
         """Close all environments."""

@@ -231,7 +231,7 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
         if not isinstance(trainer.objective, Autoencoder | Masked):
             raise RunError(
                 f"{run.path} learned {trainer.config.objective}, which draws nothing; measure it "
-                f"with: playout eval {run.path} --probe linear"
+                f"with: {run.command_for('eval', '--probe', 'linear')}"
             )
         path = options.out or run.path / "pictures.png"
         draw_reconstructions(trainer.objective, data.test, path, seed=options.seed)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+import numpy as np
 import tomli_w
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.errors import ConfigError
@@ -38,6 +39,8 @@ def nearest(name: str, names: Collection[str]) -> str:
 def to_dict(value: Any, where: str = "") -> Any:
     """Settings as JSON and TOML hold them: dataclasses become dicts, tuples lists, paths text.
 
+    A number of NumPy's is Python's of the same value.
+
     Raises:
         ConfigError: a number that is not finite, or an object; `where` is the setting's name.
     """
@@ -50,6 +53,8 @@ def to_dict(value: Any, where: str = "") -> Any:
         return [to_dict(item, where) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"setting {where} is {value}; use none for no limit")
     if value is None or isinstance(value, bool | int | float | str):

@@ -26,7 +26,7 @@ from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import as_toml, to_dict
 from playout.agents.runs.ranks.alike import git_commit, versions
-from playout.agents.runs.reporting import as_typed
+from playout.agents.runs.reporting import as_typed, as_word
 from playout.cores import usable_cores
 from playout.errors import CheckpointError, RunError
 from playout.own_code import trust_words
@@ -92,7 +92,7 @@ class RunDir(Checkpoints):
         """What continues it from a terminal; a stage is continued by the run it belongs to."""
         whole = self.whole
         verb = whole.command.removeprefix("playout ")
-        return f"{as_typed()} {verb} --resume {whole.path}{trust_words(whole.config)}"
+        return f"{as_typed()} {verb} --resume {as_word(whole.path)}{trust_words(whole.config)}"
 
     def command_for(self, verb: str, *words: str) -> str:
         """What uses it from a terminal: "playout match RUN uct:1000 --trust my_game".
@@ -101,7 +101,7 @@ class RunDir(Checkpoints):
             verb: The command.
             *words: What stands behind the run.
         """
-        line = " ".join([as_typed(), verb, str(self.path), *words])
+        line = " ".join([as_typed(), verb, as_word(self.path), *words])
         return f"{line}{trust_words(self.config)}"
 
     @property
@@ -227,9 +227,8 @@ class RunDir(Checkpoints):
     @classmethod
     def _must_be_new(cls, path: Path) -> None:
         if cls.is_run(path):
-            raise RunError(
-                f"{path} is a run already; continue it with --resume {path} or choose another --run"
-            )
+            again = f"continue it with --resume {as_word(path)} or choose another --run"
+            raise RunError(f"{path} is a run already; {again}")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunDir":

@@ -5,8 +5,9 @@ imported only when a run of its kind is used: this room knows nothing of learnin
 run costs no torch. A kind of your own is one more entry in `KINDS`. Leaves out all of the work.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -145,6 +146,18 @@ class EvalOptions(MachineOptions):
         if not self.suite and (about or self.shots or self.chat):
             raise ConfigError("what is asked is missing: --suite NAME")
 
+    def refuse_unused(self, *names: str, where: str) -> None:
+        """Raises ConfigError for the first of these options that was given, and does nothing here.
+
+        Args:
+            names: Of the options.
+            where: Ends "--NAME does nothing ".
+        """
+        usual = {one.name: one.default for one in fields(EvalOptions)}
+        for name in names:
+            if getattr(self, name) != usual[name]:
+                raise ConfigError(f"--{name} does nothing {where}: leave it out")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayOptions(MachineOptions):
@@ -280,6 +293,7 @@ def load(
     threads: int = 0,
     trust: str | Sequence[str] = (),
     game: object | None = None,
+    policy: object | None = None,
 ) -> Any:
     """What a run has learned, ready to act: `playout.load("runs/demo").act(...)`.
 
@@ -291,6 +305,7 @@ def load(
         threads: Threads to use; 0: as suits.
         trust: A module of yours, or several, that the run names and may import.
         game: The game (or environment) itself, where the run cannot name it.
+        policy: Of a run of PPO with a policy of your own: one like it, which gets the weights.
 
     Returns:
         An object with `.act(batch) -> actions`; of a game's run also a Player.
@@ -300,11 +315,30 @@ def load(
         ConfigError: It names a module that nobody trusts, or there is no such device.
     """
     machine = machine_options(device=device, dtype=dtype, threads=threads, trust=trust)
-    if (folder := folder_kind(run)) is not None:
+    if policy is None and (folder := folder_kind(run)) is not None:
         return folder.load_folder(run, machine=machine)
     opened = RunDir.open(run)
     kind = find_kind(opened, wanted="player")
+    if policy is not None:
+        return own_policy("load", kind, opened, policy)(opened, which, machine=machine, game=game)
     return kind.load(opened, which, machine=machine, game=game)
+
+
+def own_policy(name: str, kind: RunKind, run: RunDir, policy: object) -> Callable[..., Any]:
+    """The function of a run's kind that takes a policy of the person's own, with that.
+
+    Args:
+        name: "load" or "evaluate".
+        kind: Has that function under this name and `_own_policy`.
+        run: The run.
+        policy: It.
+
+    Raises:
+        ConfigError: The kind takes none.
+    """
+    if run.kind != "ppo":
+        raise ConfigError(f"policy= is for runs of ppo; {run.path} is a run of {run.kind}")
+    return partial(getattr(kind, f"{name}_own_policy"), policy=policy)
 
 
 def resume(run: str | PathLike[str], *, game: object | None = None, **options: Any) -> RunDir:
@@ -313,7 +347,8 @@ def resume(run: str | PathLike[str], *, game: object | None = None, **options: A
     Args:
         run: A run directory, or what training returned; a stage stands for its whole run.
         game: The game, the environment or what makes one, where the run cannot name it.
-        **options: Settings that may change, such as minutes or updates; device, trust, quiet.
+        **options: Settings that may change, such as minutes or updates; device, trust, quiet. Of a
+            run of PPO with a policy of your own: `policy`.
 
     Returns:
         The run, as training returns it.

@@ -19,6 +19,7 @@ from playout.agents.runs.config import dotted, from_dict, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.ranks.agreement import OF_MACHINE
 from playout.agents.runs.ranks.alike import own_code_digests
+from playout.agents.runs.reporting import as_word
 from playout.errors import ConfigError
 from playout.own_code import refuse_while_importing, trust_modules
 from tyro.conf import UseAppendAction, arg
@@ -115,6 +116,23 @@ class TrainingOptions(MachineOptions):
         """A run's configuration under today's names, where earlier versions had others."""
         return config
 
+    @staticmethod
+    def kept(name: str, value: Any) -> Any:
+        """A setting as a run keeps it, such as a path that is to hold in any folder."""
+        return value
+
+    @staticmethod
+    def found(run: RunDir, name: str, value: Any, *, needed: bool) -> Any:
+        """A setting of a run that goes on, such as a path where it is now.
+
+        Args:
+            run: The run.
+            name: Of the setting.
+            value: As the run keeps it.
+            needed: Refuse what is not there.
+        """
+        return value
+
 
 def run_options_last(cls: type[M]) -> type[M]:
     """Let `--help` show a command's own options before those of every command: machine and run.
@@ -139,7 +157,8 @@ _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
 def stored_settings(command: TrainingOptions) -> dict[str, Any]:
     """The part of a command that makes up a run's configuration."""
     left_out = _NOT_STORED | command.typed_only
-    return {key: value for key, value in to_dict(command).items() if key not in left_out}
+    settings = to_dict(command).items()
+    return {key: command.kept(key, value) for key, value in settings if key not in left_out}
 
 
 def _other_kind(run: RunDir) -> ConfigError:
@@ -154,7 +173,8 @@ def resumed(
     """The command that continues a run: its stored settings, with `given` ones over them.
 
     Raises:
-        ConfigError: `by` ("playout ppo") is not the command that continues it.
+        ConfigError: `by` ("playout ppo") is not the command that continues it, or there is no such
+            setting, or it is of another type.
     """
     run = RunDir.open(path)
     if by is not None and by != run.command:
@@ -162,21 +182,24 @@ def resumed(
     if held := run.config.get(HELD):
         raise ConfigError(
             f"{path} holds its weights in {held['weights']} and learns no more; begin another run "
-            f"with its numbers by --init {path}"
+            f"with its numbers by --init {as_word(path)}"
         )
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED - cls.typed_only
     config = cls.stored_today(run.config)
-    stored = {key: value for key, value in config.items() if key in names}
+    needed = by is not None
+    stored = {
+        key: value if key in given else cls.found(run, key, value, needed=needed)
+        for key, value in config.items()
+        if key in names
+    }
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
-    over = {key: _over(getattr(command, key, None), value, key) for key, value in given.items()}
-    return dataclasses.replace(command, **{"resume": Path(path), **over})
+    over = to_dict({**given, "resume": path})
+    return from_dict(cls, over, where=_name_of(cls), base=command)
 
 
-def _over(stored: Any, given: Any, where: str) -> Any:
-    """A setting in the place of a stored one; of a group of settings, those that are given."""
-    if dataclasses.is_dataclass(stored) and isinstance(given, Mapping):
-        return from_dict(type(stored), to_dict(dict(given)), where=where, base=stored)
-    return given
+def _name_of(cls: type) -> str:
+    """What errors call a command: "sft" for the one of sft.py."""
+    return cls.__module__.rpartition(".")[2]
 
 
 def make_command(cls: type[M], **given: Any) -> M:
@@ -191,7 +214,7 @@ def make_command(cls: type[M], **given: Any) -> M:
     trust_modules(*known.get("trust", ()))
     if issubclass(cls, TrainingOptions) and known.get("resume") is not None:
         return resumed(cls, known.pop("resume"), by=_typed_as(cls), **known)
-    return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
+    return from_dict(cls, to_dict(known), where=_name_of(cls))
 
 
 def going_on(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def as_typed(program: str = "playout") -> str:
     return shlex.quote(beside)
 
 
+def as_word(path: str | os.PathLike[str]) -> str:
+    """A path as one word of a command line that is printed."""
+    return shlex.quote(os.fspath(path))
+
+
 def must_be_writable(path: Path) -> None:
     """Finds out before the work whether a result can be written to a file.
 

@@ -12,16 +12,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.runs import ranks
 from playout.agents.vector.running import Moments, discounted_sums
-from playout.agents.vector.spaces import Arrays
+from playout.agents.vector.spaces import Arrays, leaves
 
 # Ranks join their statistics of observations when so much more was seen than at the last time.
 _GROWTH = 1 / 8
 
 
 class ObsNormalizer:
-    """Normalises what is a vector of floats in an observation (or in each key of a dictionary).
+    """Normalises what is a vector of floats in an observation, or in nested dictionaries of them.
 
     Attributes:
+        moments: The statistics of each vector, by its dotted key; "" where it stands alone.
         apart: Each rank gathers on its own, and all join their statistics at times (`join`): a
             message a step would have fast ranks wait for slow ones at every step.
     """
@@ -29,14 +30,14 @@ class ObsNormalizer:
     def __init__(self, space: spaces.Space[Any], clip: float) -> None:
         self.clip, self.apart = clip, ranks.world() > 1
         self.joined = self.waiting = 0  # rows of all ranks in the statistics, and seen since
-        parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
         self.moments = {
             key: Moments(int(np.prod(part.shape)))
-            for key, part in parts.items()
+            for key, part in leaves(space)
             if isinstance(part, spaces.Box) and part.dtype == np.float32 and len(part.shape) < 3
         }
-
         self.fresh = {key: Moments(len(one.mean)) for key, one in self.moments.items()}
+        outer = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+        self.nested = self.moments.keys() - outer.keys()
 
     def update(self, obs: Arrays | None, total: int = 0) -> None:
         """Add a batch of observations `[N, ...]`.
@@ -46,8 +47,10 @@ class ObsNormalizer:
             total: Rows of all ranks' batches.
         """
         if obs is not None:
-            for key, moments in (self.fresh if self.apart else self.moments).items():
-                moments.update(_rows(obs[key] if key else obs))
+            seen = self.fresh if self.apart else self.moments
+            for key, array in leaves(obs):
+                if key in seen:
+                    seen[key].update(_rows(array))
         if self.apart:
             self.waiting += total
             if self.waiting >= _GROWTH * self.joined:
@@ -62,22 +65,26 @@ class ObsNormalizer:
 
     def __call__(self, obs: Arrays) -> Arrays:
         """A normalised copy of a batch of observations."""
+        return self._normalised(obs)
+
+    def _normalised(self, obs: Arrays, key: str = "") -> Arrays:
         if isinstance(obs, dict):
             return {
-                key: self._one(self.moments[key], value) if key in self.moments else value
-                for key, value in obs.items()
+                name: self._normalised(part, f"{key}.{name}" if key else name)
+                for name, part in obs.items()
             }
-        return self._one(self.moments[""], obs) if "" in self.moments else obs
-
-    def _one(self, moments: Moments, x: NDArray[Any]) -> NDArray[np.float32]:
-        return moments.normalize(_rows(x), self.clip).reshape(x.shape)
+        if key not in self.moments:
+            return obs
+        return self.moments[key].normalize(_rows(obs), self.clip).reshape(obs.shape)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments by key."""
         return {key: moments.state_dict() for key, moments in self.moments.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from `state_dict`; runs of earlier versions left nested vectors as they are."""
+        for key in [key for key in self.nested if key not in state]:
+            del self.moments[key], self.fresh[key]
         for key, moments in self.moments.items():
             moments.load_state_dict(state[key])
             self.joined = int(moments.count)

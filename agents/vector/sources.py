@@ -21,7 +21,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game, game_text, games
 from playout.envs.game_text import import_name, origin, read, write
 from playout.errors import ConfigError, EnvironmentFault, PlayoutError
-from playout.own_code import import_module, load_object
+from playout.own_code import import_module, load_object, trust_given, trust_modules
 
 Kind = Literal["id", "single", "vector", "parallel", "aec", "game"]
 
@@ -74,6 +74,16 @@ def find_source(given: EnvSource, options: dict[str, Any] | None = None) -> Sour
         text = name or str(getattr(given, "__name__", type(given).__name__))
         return _from_factory(given, text, name is not None, options or {})
     return _from_instance(given)
+
+
+def given_source(given: EnvSource, options: dict[str, Any] | None = None) -> Source:
+    """As `find_source`, of what the person has named or handed over: its module is so trusted."""
+    if isinstance(given, str):
+        trust_modules(given.removeprefix("aec:").removeprefix("parallel:"))
+    source = find_source(given, dict(options or {}))
+    if source.named and ":" in source.text:
+        trust_given(source.text)
+    return source
 
 
 def is_game_text(text: str) -> bool:

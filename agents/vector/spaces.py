@@ -5,7 +5,7 @@ Tuples become dictionaries, 64-bit floats 32-bit ones, and an "action_mask" besi
 loaded without making, or importing, the environment.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,19 @@ def map_arrays(function: Callable[[NDArray[Any]], NDArray[Any]], arrays: Arrays)
     return function(arrays)
 
 
+def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of nested dictionaries, or the spaces of nested Dicts, by dotted key.
+
+    That of an array, or of a space, that stands alone is "".
+    """
+    parts = tree.spaces if isinstance(tree, spaces.Dict) else tree
+    if isinstance(parts, dict):
+        for name, part in parts.items():
+            yield from leaves(part, f"{key}.{name}" if key else name)
+    else:
+        yield key, tree
+
+
 def rows_of(arrays: Arrays, rows: slice | NDArray[Any]) -> Arrays:
     """Some rows of an array, or of every array of a dict; a slice shares memory."""
     return map_arrays(lambda array: array[rows], arrays)
@@ -101,8 +114,8 @@ def non_finite(obs: Arrays, steps: int) -> DivergedError | None:
 
     None where the first `steps` are numbers.
     """
-    for key, array in (obs if isinstance(obs, dict) else {"": obs}).items():
-        if isinstance(array, dict) or array.dtype.kind != "f":
+    for key, array in leaves(obs):
+        if array.dtype.kind != "f":
             continue
         if np.isfinite(array[:, :steps].sum(dtype=np.float64)):
             continue

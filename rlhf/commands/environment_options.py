@@ -100,7 +100,8 @@ def episode_evaluator(
 
     Raises:
         EnvironmentFault: The environment cannot be asked for its first prompt.
-        ConfigError: The prompt leaves no room for an answer.
+        ConfigError: The prompt leaves no room for an answer; or answers are constrained, and the
+            environment lists none.
     """
     from dataclasses import replace
 
@@ -152,5 +153,7 @@ def episode_evaluator(
     for request in found.requests()[:several]:
         (first,) = engine.run([request])
         if first.answers:  # what one token is answered with says nothing yet
+            if command.resume is None:  # runs of earlier versions go on
+                found.check_constrained()
             return found
     raise EnvironmentFault(describe(first))

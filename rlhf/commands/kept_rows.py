@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from playout.agents.runs.reporting import write_json
+from playout.agents.runs.reporting import must_be_writable, write_json
 from playout.rlhf.data.rows import write_rows
 
 SECONDS = 10.0  # after which rows are written that have come since
@@ -27,9 +27,13 @@ class KeptRows:
         path: The file.
         total: Rows that there will be.
         what: What they are, as a line of progress names them: "texts scored".
+
+    Raises:
+        DataError: The file cannot be written.
     """
 
     def __init__(self, path: Path, total: int, what: str) -> None:
+        must_be_writable(path)
         self.path, self.total, self.what = path, total, what
         self._items: dict[int, Mapping[str, Any]] = {}
         self._saved = 0

@@ -19,6 +19,7 @@ from playout.agents.runs.options import (
 )
 from playout.errors import ConfigError
 from playout.rlhf.commands.memory_options import AdapterOptions
+from playout.rlhf.stages.paths import located, whole
 from playout.rlhf.stages.sizes import recipe
 from tyro.conf import arg
 
@@ -204,6 +205,8 @@ class StageOptions(TrainingOptions):
 
     size: Size = "small"
     """Sets what is not given."""
+
+    kept, found = staticmethod(whole), staticmethod(located)
 
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)

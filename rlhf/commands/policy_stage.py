@@ -256,6 +256,8 @@ def _check_asked(
         raise ConfigError("give --env or --prompts, not both: an environment asks by itself")
     if getattr(command, "env_options", "") and not getattr(command, "env", ""):
         raise ConfigError("--env-options belong to an environment by its name: --env NAME")
+    if factory is None and getattr(command, "constrained", False):
+        raise ConfigError("--constrained needs an environment that lists answers: --env NAME")
 
 
 def _asks_as_user(command: PolicyOptions, tokenizer: Tokenizer) -> bool:

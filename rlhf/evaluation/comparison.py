@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import as_word
 from playout.errors import RunError
-from playout.rlhf.data.datasets import Datasets
+from playout.rlhf.data.datasets import Datasets, hold_out_pairs
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.environments.prompts import (
@@ -28,10 +29,11 @@ from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.rewards import load_reward, trust_reward
+from playout.rlhf.stages.bases import own_base, own_reward_models
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
 
-__all__ = ["Comparison", "comparison_of"]
+__all__ = ["Comparison", "comparison_of", "own_prompts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ def comparison_of(
     base = opponent if opponent is not None else run.config.get("base")
     if not base:
         raise RunError(f"{run.path} did not start from a policy; name one to compare with")
+    command = f"playout rlhf judge {as_word(run.path)}"
+    if opponent is None:
+        instead = f"name another: {command} OPPONENT"
+        base = own_base(run, str(base), ["sft", "pretrain"], instead=instead)
     other, other_tokenizer = load_model(str(base), ["sft", "pretrain"], device=device, weights=held)
     if not other_tokenizer.same_vocabulary(tokenizer):
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
@@ -95,6 +101,8 @@ def comparison_of(
     parts = ""
     if not reward:
         trust_reward(str(named), run.path)
+        instead = f"name another: {command} --reward RUN"
+        named = own_reward_models(run, str(named), instead=instead)
         parts = str(run.config.get("reward_weights") or "")
     scorer = load_reward(
         str(named), weights_of_rewards=parts, dtype=dtype, device=device, weights=held
@@ -102,12 +110,18 @@ def comparison_of(
     source = str(run.config.get("material", "files"))
     longest = response_length(run.config)
     room = policy.config.max_position_embeddings - longest
-    rows = read_prompt_tasks(prompts) if prompts else _own_rows(run, tokenizer, room)
+    if prompts:
+        rows: list[dict[str, Any]] | None = read_prompt_tasks(prompts)
+    else:
+        sides = own_prompts(run, tokenizer, room)
+        rows = None if sides is None else sides[1]
+    if rows is not None and not rows:
+        raise RunError(f"{run.path} held out no prompt with room for an answer; give --prompts")
     rows = None if rows is None else rows[:num_prompts]
     asked: list[Prompt] = (
         [*Datasets(source).prompts()[1]] if rows is None else [row["prompt"] for row in rows]
     )
-    if not prompts and run.config.get("asked") == "user":  # as they were in training
+    if not prompts and _asks_as_user(run, tokenizer):  # as they were in training
         asked = [as_messages(prompt) for prompt in asked]
     evaluator = PolicyEvaluator(
         tokenizer,
@@ -125,10 +139,20 @@ def comparison_of(
     return Comparison(run.path, policy, other, evaluator)
 
 
-def _own_rows(run: RunDir, tokenizer: Tokenizer, room: int) -> list[dict[str, Any]] | None:
-    """The prompts of its own that a run held out; None where it took those of playout.
+def _asks_as_user(run: RunDir, tokenizer: Tokenizer) -> bool:
+    """Whether a plain prompt of its own was a user's message to a run."""
+    if run.config.get("measured_on") == "pairs":
+        return tokenizer.template is not None and not run.config.get("plain", True)
+    return bool(run.config.get("asked") == "user")
 
-    Of pairs only prompts of up to `room` tokens were divided.
+
+def own_prompts(
+    run: RunDir, tokenizer: Tokenizer, room: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
+    """Rows of the prompts of its own that a run learned from, and that it held out.
+
+    None where it took those of playout; the same list twice where there were too few. Of pairs
+    only prompts of up to `room` tokens are there.
     """
     config, is_dpo = run.config, run.kind == "rlhf.dpo"
     kept = str(run.path / str(config["rows"])) if config.get("rows") else ""
@@ -137,8 +161,11 @@ def _own_rows(run: RunDir, tokenizer: Tokenizer, room: int) -> list[dict[str, An
         file = str(config.get("preferences" if is_dpo else "data") or "")
         if is_dpo:
             pairs = read_preferences(kept or file)
-            check = room_check(tokenizer, room, as_user=config.get("asked") == "user")
-            return split_prompt_tasks(fitting(prompts_of(pairs), check))[1]
+            check = room_check(tokenizer, room, as_user=_asks_as_user(run, tokenizer))
+            if config.get("measured_on") != "pairs":
+                return split_prompt_tasks(fitting(prompts_of(pairs), check))
+            train, held = (fitting(prompts_of(p), check) for p in hold_out_pairs(pairs))
+            return train, held
     if not is_dpo:  # whose rows are pairs
         file = kept or file
-    return split_prompt_tasks(read_prompt_tasks(file))[1] if file else None
+    return split_prompt_tasks(read_prompt_tasks(file)) if file else None

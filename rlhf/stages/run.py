@@ -18,6 +18,7 @@ from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import MachineOptions, TrainingOptions, open_run
+from playout.agents.runs.reporting import as_word
 from playout.errors import ConfigError, PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -27,11 +28,11 @@ from playout.rlhf.model.folder import (
     IMPROVING,
     POLICIES,
     export_model,
-    model_digest,
     model_folder,
 )
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.stages.bases import check_base, check_rewards
 from playout.rlhf.stages.sizes import recipe
 from playout.rlhf.stages.speed import LanguageTrainer, Speed
 from playout.rlhf.stages.threads import set_threads
@@ -84,18 +85,18 @@ _WRITES = "chat|generate"
 
 def _next_command(run: RunDir) -> str:
     """What to do with a finished run."""
-    stage = run.kind.partition(".")[2]
+    stage, path = run.kind.partition(".")[2], as_word(run.path)
     if stage == "games":
-        return f"playout play {run.path}; playout match {run.path} random"
+        return f"playout play {path}; playout match {path} random"
     if stage == "pretrain" and not run.config.get("encoder"):
-        return f"playout rlhf generate {run.path} --prompt TEXT; playout rlhf sft --base {run.path}"
+        return f"playout rlhf generate {path} --prompt TEXT; playout rlhf sft --base {path}"
     command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _WRITES)
     judged = stage == "all" or run.config.get("reward") or run.config.get("env")
     if command == _WRITES and judged:
         command = f"{_WRITES}|judge"
     if stage == "classify" and "labelled" in dict(run.config.get("tasks") or {}).values():
         command = "score"
-    return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
+    return f"playout rlhf {command} {path}" if command else f"playout eval {path}"
 
 
 def check_ranks(command: MachineOptions, stage: str) -> None:
@@ -158,7 +159,7 @@ def open_stage(
     goes_on = stage in ("pretrain", "sft", *IMPROVING) and not getattr(command, "encoder", False)
     if command.resume is not None and goes_on:
         first = "" if is_finished(command.resume) else "let it finish, then "
-        instead = f"{first}{instead} with --base {command.resume}"
+        instead = f"{first}{instead} with --base {as_word(command.resume)}"
     run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)
     if rows is not None and command.resume is None:
         with discarded_unused(run, command):
@@ -180,7 +181,7 @@ def begin_stage(
     stages: Iterable[str] = POLICIES,
     rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> RunDir:
-    """`open_stage` where a model learns on: its threads are set, and what it was is noted.
+    """`open_stage` where a model learns on: its threads are set, it and its reward are noted.
 
     Args:
         command: The command.
@@ -192,11 +193,12 @@ def begin_stage(
         rows: Data given from Python.
 
     Raises:
-        RunError: The base of a resumed run has changed.
+        RunError: The base or the reward of a resumed run has changed.
     """
     run = open_stage(command, stage, derive, rows=rows)
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, base, stages)
+    check_rewards(run, getattr(command, "reward", ""))
     return run
 
 
@@ -272,38 +274,6 @@ def discarded_unused(run: RunDir, command: TrainingOptions) -> Iterator[None]:
         if command.resume is None and ranks.is_first():
             run.discard_unused()
         raise
-
-
-def check_base(
-    run: RunDir, base: str, stages: Iterable[str] = POLICIES, *, what: str = "base"
-) -> None:
-    """Note which model a run starts from, or see that it is still the same.
-
-    Adapters are nothing without the weights below them, and a policy is held near what it was.
-
-    Args:
-        run: The run.
-        base: As the command names it.
-        stages: Which of a run of many stages (see `model_folder`).
-        what: What the model is to the run: its base, or its teacher.
-
-    Raises:
-        RunError: the model has changed since.
-    """
-    key = f"{what}_sha256"
-
-    def check() -> None:
-        found, kept = model_digest(model_folder(base, stages)), run.record.get(key)
-        if kept is None:
-            with run.lock():
-                run.update(**{key: found})
-        elif kept != found:
-            raise RunError(
-                f"{base} is no longer the model that {run.path} started from; put that back, or "
-                "start a new run"
-            )
-
-    ranks.by_first(check)
 
 
 def export_stage(

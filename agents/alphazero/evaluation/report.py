@@ -31,7 +31,7 @@ from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics.log import read_rows
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
-from playout.agents.runs.reporting import as_typed, write_json
+from playout.agents.runs.reporting import as_typed, as_word, write_json
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game_text
 from playout.errors import CheckpointError, StoppedError
@@ -86,7 +86,8 @@ def print_plan(
         times = counted(config.reuse, "time")
         work = (
             f"  games from {config.games_from}: each position {times}; they are made by\n"
-            f"             playout selfplay --from {run.path} --into {config.games_from}"
+            f"             playout selfplay --from {as_word(run.path)} --into "
+            f"{as_word(config.games_from)}"
             f"{trust_words(run.config)}\n"
             f"  learning   {counted(config.steps, 'step')} of {config.learner.batch_size} "
             "positions an update\n"
@@ -165,7 +166,7 @@ def print_summary(
         f"{'Watch it play' if alone else 'Play against it':21}{run.command_for('play', *words)}\n"
         f"Ask it about moves   {run.command_for('analyse', *words)}\n"
         f"Let it play others   {run.command_for('match', 'uct:1000', *words)}\n"
-        f"See all curves       {as_typed('tensorboard')} --logdir {run.path / 'tb'}"
+        f"See all curves       {as_typed('tensorboard')} --logdir {as_word(run.path / 'tb')}"
     )
     if not named:
         print(

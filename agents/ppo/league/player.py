@@ -32,6 +32,7 @@ from playout.envs.core.game import NativeGame, StateBatch
 from playout.envs.core.registry import game_text
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import Evaluation, Evaluator, LeafBatch
+from torch import nn
 
 _CHOSEN_LOGIT = 8.0  # of the move chosen by a policy that tells no probabilities; others have 0
 
@@ -190,9 +191,11 @@ def _must_be_learned(run: RunDir, chosen: NativeGame) -> None:
         must_be_variant(run, chosen, [known])
 
 
-def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[str, Any]:
+def evaluate_games(
+    run: RunDir, source: Source, options: EvalOptions, *, policy: nn.Module | None = None
+) -> dict[str, Any]:
     """Points from the beginning of the game; of playout's games ratings with intervals as well."""
-    learned = load(run, options.which, machine=options)
+    learned = load(run, options.which, machine=options, policy=policy)
     count = 100 if options.episodes is None else options.episodes
     games = make_games(source, count, collect_config(run).env_options)
     found = []
@@ -200,6 +203,9 @@ def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[st
         player = None
         if isinstance(games, NativeGames):
             player = _at_game(run, learned, games.game)
+        else:
+            names = ("opponents", "simulations")
+            options.refuse_unused(*names, where=f"for {source.text}, whom none of them plays")
         for name in fixed_opponents(games):
             points = play_fixed(
                 learned.policy,

@@ -11,6 +11,7 @@ checkpoint (folder.py) and everything else about the run (directory.py).
 import contextlib
 import json
 import math
+import operator
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint, Unchanging
+from playout.agents.runs.reporting import as_word
 from playout.errors import CheckpointError, ConfigError, RunError
 
 
@@ -187,7 +189,7 @@ class Checkpoints:
                 checkpoints.verify(entry)
                 return (
                     f"; the newest good checkpoint is {entry.step}: use it with "
-                    f"--which {entry.step}, or train on from it with --resume {self.path} "
+                    f"--which {entry.step}, or train on from it with --resume {as_word(self.path)} "
                     f"--from-step {entry.step}"
                 )
         return (
@@ -217,6 +219,8 @@ class Checkpoints:
             return checkpoints.read_manifest(self._folder / checkpoints.name_of(step), self.id)
         if isinstance(which, str) and which.isdecimal():
             which = int(which)
+        with contextlib.suppress(TypeError):  # a whole number of NumPy's is one as well
+            which = which if isinstance(which, bool) else operator.index(which)  # type: ignore[arg-type]
         if type(which) is not int or which < 0:
             raise ConfigError(f'a checkpoint is "best", "latest" or a number, not {which!r}')
         path = self._folder / checkpoints.name_of(which)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
 from playout.rlhf.commands.options import Size
+from playout.rlhf.stages.paths import located, whole
 from tyro.conf import arg
 
 
@@ -31,6 +32,8 @@ class Command(TrainingOptions):
     """Also improve the policy by GRPO."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: classify, dpo, best-of-n."""
+
+    kept, found = staticmethod(whole), staticmethod(located)
 
 
 def main(command: Command) -> int:

@@ -87,9 +87,7 @@ def main(command: Command) -> int:
     return 0
 
 
-def classify(
-    base: Any = "", data: Source = "auto", *, reports: Source = "", **options: Any
-) -> RunDir:
+def classify(base: Any = "", data: Source = "", *, reports: Source = "", **options: Any) -> RunDir:
     """Train classifiers from Python: `playout.classify("runs/pre", [{"text": t, "label": "a"}])`.
 
     Args:
@@ -109,7 +107,7 @@ def classify(
         given = {"base": base, "reports": os.fspath(reports), **options}
         return train(*stage_command(Command, data, **given))
     command, rows = stage_command(Command, reports, base=base, **options)
-    if not command.from_run or data != "auto":
+    if not command.from_run or data not in ("", "auto"):
         raise ConfigError("reports are learned by: classify(from_run=RUN, reports=ROWS)")
     return train(command, rows)
 
@@ -127,6 +125,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         discarded_unused,
         mark_finished,
         open_stage,
+        say_all,
     )
     from playout.rlhf.supervised.classify import make_task
 
@@ -138,13 +137,17 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     sources = _sources(command, rows)
     if not sources:
         check_usual_data(command, command.data, command.base, what="labelled texts")
-    # Runs of earlier versions learned both tasks, whichever they were given.
-    old = command.resume is not None and "tasks" not in RunDir.open(command.resume).config
-    if old and command.data in SOURCES:
+    # Runs of earlier versions learned both tasks, whichever they were given, and repeated texts.
+    begun = None if command.resume is None else RunDir.open(command.resume).config
+    if begun is not None and "tasks" not in begun and command.data in SOURCES:
         sources = {}
+    notes = list[str]()
+    labelled = partial(
+        Datasets.labelled, tell=notes.append, earlier=begun is not None and "each_once" not in begun
+    )
     own = Datasets("files")
     tasks = {
-        name: make_task(*(own.labelled if kind == _LABELLED else own.rated)(source))
+        name: make_task(*(labelled if kind == _LABELLED else Datasets.rated)(own, source))
         for name, (kind, source) in sources.items()
     }
     shape, tokenizer = _base(command)
@@ -154,6 +157,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         lambda: {
             "material": "files" if sources else choose_source(command.data),
             "tasks": {name: kind for name, (kind, _) in sources.items()} or _USUAL,
+            "each_once": True,
         },
         rows=rows,
     )
@@ -161,12 +165,13 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         check_base(run, command.base, _BASES)
         if not tasks:
             datasets = Datasets(run.config["material"])
-            tasks["spam"] = make_task(*datasets.labelled(command.labelled))
+            tasks["spam"] = make_task(*labelled(datasets, command.labelled))
             tasks["ratings"] = make_task(*datasets.rated(command.rated))
         read = {
             name: _fitted(command, task, tokenizer, shape, own=bool(sources))
             for name, task in tasks.items()
         }
+    say_all(notes)
     table = []
     for name, (task, length) in read.items():
         table += _measure_models(command, run, name, task, length)

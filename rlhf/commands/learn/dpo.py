@@ -59,7 +59,7 @@ class Command(
 
     preferences: OptionalFile = ""
     """.jsonl, .json, .csv, .parquet or a folder: `prompt`, `chosen`, `rejected`, or `prompt`,
-    `left`, `right`, `winner`; or llmfao, as in reward."""
+    `left`, `right`, `winner`; or llmfao, as in reward. A `margin` is left aside."""
     reward: OptionalRun = ""
     """Run of a reward stage, or module:function: ranks samples, and measures the policy."""
     data: Data = "auto"
@@ -77,7 +77,7 @@ class Command(
     kind: Annotated[str, arg(metavar="dpo|ipo")] = "dpo"
     """dpo (logistic loss) or ipo (squared)."""
     label_smoothing: float = 0.0
-    """Share of labels taken to be wrong."""
+    """Share of labels taken to be wrong; of dpo only."""
     learning_rate: float = 2e-4
     """At its highest."""
     lora_dropout: float = 0.0
@@ -146,6 +146,8 @@ def train(
     scored = command.reward or reward_fn
     acted = command.env or environment
     check_shard(command, reward=scored, env=acted, weights=quantised)
+    if command.kind == "ipo" and command.label_smoothing and command.resume is None:
+        raise ConfigError("--label-smoothing is for --kind dpo; ipo takes every label as it is")
     file = data_file(command.data, command.preferences, "--preferences")
     data = command.data if file == command.preferences else "auto"
     command = replace(command, preferences=file, data=data)
@@ -189,8 +191,7 @@ def _measured_on_pairs(
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.commands.policy_stage import BASES, load_policy
-    from playout.rlhf.data.conversations import prompt_text
-    from playout.rlhf.data.datasets import hold_out
+    from playout.rlhf.data.datasets import hold_out_pairs
     from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.adapters.held import held_type
@@ -209,9 +210,8 @@ def _measured_on_pairs(
     talk = conversation_format(tokenizer, plain=command.plain)
     if talk.speaks_in_turns:
         pairs, notes = as_turns(pairs), []  # messages run into nothing
-    train, test = hold_out(
-        pairs, 0.1, texts=lambda p: [prompt_text(p.prompt) or p.first], tell=notes.append
-    )
+    notes += _margins(pairs)
+    train, test = hold_out_pairs(pairs, tell=notes.append)
     run = begin_stage(
         command,
         "dpo",
@@ -280,6 +280,9 @@ def _measured_by_reward(
     else:
         say_all(notes)
     with discarded_unused(stage.run, command):
+        if pairs is not None:
+            say_all(_margins(pairs))
+            pairs = _not_held_out(stage, pairs)
         ranks.by_first(make_pairs)
     stage.baseline()
     with discarded_unused(stage.run, command):
@@ -295,6 +298,51 @@ def _measured_by_reward(
             talk=talk,
         )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)
+
+
+def _margins(pairs: list[Preference]) -> list[str]:
+    """What is to be said of margins, which only a reward model learns from."""
+    count = sum(pair.margin > 0 for pair in pairs)
+    return [f"{count} of {len(pairs)} pairs have a margin: only reward takes it in"] * (count > 0)
+
+
+def _not_held_out(stage: PolicyStage, pairs: list[Preference]) -> list[Preference]:
+    """Pairs without those about prompts that the policy is measured on; how many is said.
+
+    Raises:
+        DataError: None is left.
+    """
+    from playout.agents.runs import ranks
+    from playout.errors import DataError
+    from playout.rlhf.data.conversations import prompt_text
+    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.records import text_key
+    from playout.rlhf.evaluation.comparison import own_prompts
+    from playout.rlhf.stages.run import say_all
+
+    run = stage.run
+    if ranks.by_first(lambda: run.find() is None):
+        with run.lock():
+            run.complete_config(split="prompt")
+    # Runs of earlier versions go on with the same pairs; an environment is not asked about them.
+    if "split" not in run.config or run.config["material"] == "environment":
+        return pairs
+    room = stage.model.config.max_position_embeddings - stage.evaluator.max_new_tokens
+    sides = own_prompts(run, stage.tokenizer, room)
+    if sides is None:
+        train, held = Datasets(str(run.config["material"])).prompts()
+        sides = [{"prompt": text} for text in train], [{"prompt": text} for text in held]
+    learned, asked = sides
+    if learned is asked:
+        say_all([f"none of {len(asked)} prompts are held out: all serve for both"])
+        return pairs
+    texts = {text_key(prompt_text(row["prompt"])) for row in asked}
+    kept = [pair for pair in pairs if text_key(prompt_text(pair.prompt)) not in texts]
+    if not kept:
+        raise DataError("all pairs are about prompts that are held out, on which it is measured")
+    say_all([f"{len(pairs) - len(kept)} of {len(pairs)} pairs are about prompts that are held out, "
+             "on which it is measured: they are not learned from"])  # fmt: skip
+    return kept
 
 
 def _asked(command: Command, pairs: list[Preference] | None) -> list[Row]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.stages.paths import located, whole
 from tyro.conf import arg
 
 
@@ -32,6 +33,8 @@ class Command(TrainingOptions):
     the run."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: pretrain, tactics, grpo, rlhf."""
+
+    kept, found = staticmethod(whole), staticmethod(located)
 
 
 def main(command: Command) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
 from playout.rlhf.commands.options import OptionalFile, RequiredRun
+from playout.rlhf.stages.paths import located, whole
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Command(TrainingOptions):
     16 bits."""
     texts: OptionalFile = ""
     """Texts on which both are measured in bits a byte."""
+
+    kept, found = staticmethod(whole), staticmethod(located)
 
 
 def main(command: Command) -> int:

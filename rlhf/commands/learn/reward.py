@@ -82,7 +82,7 @@ def main(command: Command) -> int:
     return 0
 
 
-def reward(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
+def reward(base: Any = "", data: Source = "", **options: Any) -> RunDir:
     """Fit a reward model from Python, to preferences or to rated texts.
 
     Args:
@@ -108,6 +108,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.model.sharding import whole_model
     from playout.rlhf.stages.run import (
         begin_stage,
+        check_base,
         check_usual_data,
         discarded_unused,
         mark_finished,
@@ -166,6 +167,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         stages=["pretrain", "sft"],
         rows=rows,
     )
+    if command.policy:
+        check_base(run, command.policy, ["sft"], what="policy")
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,

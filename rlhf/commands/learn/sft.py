@@ -74,7 +74,7 @@ def main(command: Command) -> int:
     return 0
 
 
-def sft(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
+def sft(base: Any = "", data: Source = "", **options: Any) -> RunDir:
     """Fine-tune from Python: `playout.sft("runs/pre", [{"prompt": "2+2=", "response": "4"}])`.
 
     Args:

@@ -39,6 +39,7 @@ class Command(AnswerOptions):
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.reporting import must_be_writable
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import as_turns, open_player, read_asked
 
@@ -50,6 +51,8 @@ def main(command: Command) -> int:
         raise ConfigError(f"samples must be at least 1, not {command.samples}")
     if command.logprobs and command.json is None:
         raise ConfigError("--logprobs are written with the answers: name a file with --json OUT")
+    if command.json is not None:
+        must_be_writable(command.json)
     texts: list[Prompt] = [command.prompt]
     names = ["the prompt"]
     if command.prompts is not None:

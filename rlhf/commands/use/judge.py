@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.rlhf.commands.options import ModelOptions
+from playout.rlhf.commands.options import ModelOptions, check_numbers
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
@@ -53,11 +53,16 @@ def main(command: Command) -> int:
     import time
 
     from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.reporting import must_be_writable
     from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
     from playout.rlhf.model.threads import decoding_threads
 
+    check_numbers(command)
+    for path in (command.json, command.votes):
+        if path is not None:
+            must_be_writable(path)
     trust_modules(command.reward)  # whoever names a function means it
     env_run = _environment_run(command)
     if env_run is not None:
@@ -155,6 +160,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     import torch
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.options import resumed
+    from playout.agents.runs.reporting import as_word
     from playout.cli import stages
     from playout.errors import RunError
     from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
@@ -164,6 +170,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     from playout.rlhf.model.threads import decoding_threads
     from playout.rlhf.online.episodes import score_texts
     from playout.rlhf.online.rewards import load_reward, trust_reward
+    from playout.rlhf.stages.bases import own_base, own_reward_models
     from playout.rlhf.stages.run import OWN_REWARD, say_all
 
     module = import_module(stages()[run.kind.removeprefix("rlhf.")])
@@ -176,7 +183,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     if settings.reward:
         trust_reward(settings.reward, run.path)
         reward = load_reward(
-            settings.reward,
+            own_reward_models(run, settings.reward, instead="judge where that is"),
             weights_of_rewards=settings.reward_weights,
             dtype=command.dtype,
             device=device,
@@ -186,7 +193,12 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
         say_all([f"{run.path} was also rewarded by a function given from Python, which it does not "
                  "keep: judged by the environment's rewards alone"])  # fmt: skip
     policy, tokenizer = load_model(model_folder(run.path), device=device, weights=weights)
-    base = str(command.opponent or settings.base)
+    base = str(command.opponent or "") or own_base(
+        run,
+        settings.base,
+        ["sft", "pretrain"],
+        instead=f"name another: playout rlhf judge {as_word(run.path)} OPPONENT",
+    )
     other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
     if factory is None or not others.same_vocabulary(tokenizer):
         raise RunError(f"{base} and {run.path} do not share a tokenizer")

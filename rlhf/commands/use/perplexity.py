@@ -49,7 +49,7 @@ def main(command: Command) -> int:
     import time
 
     from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.reporting import write_json
+    from playout.agents.runs.reporting import must_be_writable, write_json
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import answer_dtype
     from playout.rlhf.generation.conversation import conversation_format
@@ -62,6 +62,8 @@ def main(command: Command) -> int:
         raise ConfigError("usage: playout rlhf perplexity RUN --texts FILE [--json OUT]")
     if command.logprobs and command.json is None:
         raise ConfigError("--logprobs are written with the measures: name a file with --json OUT")
+    if command.json is not None:
+        must_be_writable(command.json)
     given = _read(command.texts, command.document)
     device = resolve_device(command.device)
     weights = held_type(command.weights)

@@ -45,6 +45,7 @@ def main(command: Command) -> int:
 
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
+    from playout.agents.runs.reporting import must_be_writable
     from playout.errors import ConfigError
     from playout.own_code import trust_modules
     from playout.rlhf.data.conversations import prompt_text
@@ -60,6 +61,8 @@ def main(command: Command) -> int:
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf score RUN --texts FILE [--json OUT]")
+    if command.json is not None:
+        must_be_writable(command.json)
     rows, texts = _read(command.texts)
     trust_modules(command.run)  # whoever names a function means it
     readable = [prompt_text(text) for text in texts]

@@ -48,3 +48,29 @@ def test_keywords_of_the_environment_are_typed_in_pairs(capsys):
     for wrong, what in ((["size"], "'size' has no value"), (["size", "(1"], "brackets")):
         assert cli.main(["ppo", "CartPole-v1", "--env-options", *wrong]) == 2
         assert what in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--total-timesteps", "0"], ["--gamma", "2"]])
+def test_what_is_refused_before_the_environment_is_one_line(words, capsys):
+    assert cli.main(["ppo", *words, "CartPole-v1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "words", "why"),
+    [
+        ("CartPole-v1", "--noise-correlation 0.5", "but with continuous actions"),
+        ("CartPole-v1", "--sequence-length 8", "without --recurrent"),
+        ("CartPole-v1", "--weight-decay 0.1", "with --optimizer adam"),
+        ("Pendulum-v1", "--latest-share 0.9", "without --self-play"),
+        ("tic_tac_toe", "--noise-correlation 0.5", "but with continuous actions"),
+    ],
+)
+def test_options_of_collection_that_do_nothing_are_refused(tmp_path, capsys, env, words, why):
+    small = ["--num-envs", "2", "--num-steps", "16", "--run", str(tmp_path / "r")]
+    assert cli.main(["ppo", env, *words.split(), *small]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"{words.split()[0]} does nothing {why}: leave it out\n"
+    )
+    assert not (tmp_path / "r").exists()

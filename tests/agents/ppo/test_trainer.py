@@ -116,6 +116,21 @@ def test_evaluation_changes_nothing_in_training():
     assert torch.equal(flat(plain), flat(watched))
 
 
+def test_steps_of_resets_bring_no_evaluation_forward():
+    # Half of a rollout of Bandit are resets: 4 rounds of 8 rows are 128 steps, as 1 of 20 is.
+    trainer = make(Bandit, num_steps=8, total=2560, stop=False)
+    found = []
+    for _ in range(8):
+        trainer.update()
+        found.append((trainer.steps, bool(trainer.evaluate())))
+    assert found[0][0] < 64
+    assert [due for _, due in found] == [
+        now // 128 != before // 128
+        for (now, _), (before, _) in zip(found, [(0, False), *found], strict=False)
+    ]
+    assert sum(due for _, due in found) == 2
+
+
 def test_every_environment_plays_the_same_number_of_evaluation_episodes():
     class Uneven(Counter):
         made = 0

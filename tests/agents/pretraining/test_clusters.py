@@ -134,6 +134,7 @@ def test_what_changes_weighs_as_much_as_what_stays():
     assert float(found["loss"].detach()) == pytest.approx(float(plain), rel=1e-4)
 
 
+@pytest.mark.peer
 def test_a_cluster_that_the_sample_lacks_leaves_no_silhouette():
     pytest.importorskip("sklearn")
     from playout.agents.pretraining import clusters
@@ -148,6 +149,7 @@ def test_a_cluster_that_the_sample_lacks_leaves_no_silhouette():
     assert clusters._compared(library, x, labels, labels)["silhouette"] == float(theirs)
 
 
+@pytest.mark.peer
 @pytest.mark.slow
 def test_maps_of_one_class_have_no_silhouette():
     pytest.importorskip("sklearn")

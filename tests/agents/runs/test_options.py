@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 from playout.agents.pretraining.budget import plan
 from playout.agents.runs.directory import RunDir
@@ -176,3 +177,19 @@ def test_a_seed_that_cannot_be_leaves_no_folder_behind(tmp_path, wrong):
     with pytest.raises(ConfigError, match="--seed must be from 0"):
         start(tmp_path / "r", **wrong)
     assert not (tmp_path / "r").exists()
+
+
+def test_what_is_given_to_a_run_that_goes_on_is_checked_and_converted(tmp_path):
+    path = tmp_path / "r"
+    start(path, env="E")
+    for wrong, message in (
+        ({"totl": 5}, "no setting 'totl'; did you mean total"),
+        ({"minutes": "5"}, "minutes must be float, not '5'"),
+        ({"threads": "x"}, "threads must be int, not 'x'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            resume(path, **wrong)
+    again = resumed(Command, path, run=str(path), sizes=[3], minutes=2, total=np.int64(20))
+    assert (again.run, again.resume, again.sizes) == (path, path, (3,))
+    assert type(again.minutes) is float and type(again.total) is int
+    assert resume(path, run=str(path)).path == path

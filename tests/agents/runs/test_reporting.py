@@ -1,6 +1,7 @@
 """What commands print and write: JSON in a file or on standard output, tables, bars."""
 
 import json
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pytest
 from playout import cli
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import as_typed, bar, must_be_writable, table, write_json
-from playout.errors import DataError
+from playout.errors import CheckpointError, DataError, RunError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +97,17 @@ def test_commands_are_told_as_they_work_where_the_command_was_typed(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["somewhere/pytest"])
     monkeypatch.setenv("PATH", "")
     assert as_typed() == "playout"
+
+
+def test_paths_in_printed_commands_are_one_word(tmp_path):
+    run = RunDir.create(tmp_path / "my run", kind="toy", config={}, seed=0)
+    quoted = f"'{run.path}'"
+    assert run.resume_command.endswith(f" toy --resume {quoted}")
+    assert run.command_for("match", "random").endswith(f" match {quoted} random")
+    with pytest.raises(RunError, match=re.escape(f"continue it with --resume {quoted} or")):
+        RunDir.create(run.path, kind="toy", config={}, seed=0)
+    for step in (1, 2):
+        run.save(step, {"n": step})
+    (run.find(2).path / "state.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=re.escape(f"--resume {quoted} --from-step 1")):
+        run.load()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from playout.agents.runs import config as settings
 from playout.agents.runs.config import from_dict, nearest, to_dict
@@ -115,3 +116,13 @@ def test_a_wrong_preset_file_is_refused_with_its_name(tmp_path, monkeypatch, tex
 def test_the_presets_that_come_with_playout_can_be_read():
     for name in settings.preset_files():
         assert settings.read_presets(name)
+
+
+def test_numbers_of_numpys_are_plain_ones():
+    given = {"name": np.str_("a"), "lr": np.float32(0.5), "steps": np.int64(3), "norm": np.bool_(0)}
+    found = to_dict({**given, "names": [np.int8(1)]})
+    assert found == {"name": "a", "lr": 0.5, "steps": 3, "norm": False, "names": [1]}
+    assert {type(value) for value in found.values()} == {str, float, int, bool, list}
+    assert from_dict(Config, to_dict(given), where="test") == Config("a", 0.5, None, 3, False)
+    with pytest.raises(ConfigError, match="setting lr is nan"):
+        to_dict({"lr": np.float32("nan")})

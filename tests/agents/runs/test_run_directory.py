@@ -171,7 +171,8 @@ def test_asking_for_what_is_not_there_says_what_is(run):
     run.save(3, state(3))
     with pytest.raises(RunError, match="no checkpoint 9; it has 3"):
         run.load(9)
-    for which in ("newest", "²", -1):
+    assert run.load(np.int64(3))[0] == 3
+    for which in ("newest", "²", -1, np.int64(-1), True):
         with pytest.raises(ConfigError, match='"latest" or a number, not'):
             run.load(which)
 

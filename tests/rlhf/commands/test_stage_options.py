@@ -85,6 +85,20 @@ def test_data_is_a_name_or_a_file_and_not_both(tmp_path):
             ["dpo", "--base", str(BASE), "--preferences", "{pairs}", "--prompts", "{pairs}"],
             "give --reward, too",
         ),
+        (
+            [
+                "dpo",
+                "--base",
+                str(BASE),
+                "--preferences",
+                "{pairs}",
+                "--kind",
+                "ipo",
+                "--label-smoothing",
+                "0.3",
+            ],
+            "--label-smoothing is for --kind dpo",
+        ),
         (["pretrain", "--text", "{pairs}", "--pairs"], "give --encoder, too"),
         (["pretrain", "--text", "{pairs}", "--encoder", "--compile"], "--compile is for decoders"),
         (

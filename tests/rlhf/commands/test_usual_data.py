@@ -15,8 +15,13 @@ import torch
 from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.commands import policy_stage
-from playout.rlhf.evaluation.comparison import comparison_of
+from playout.rlhf.commands.learn import dpo
+from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.evaluation.comparison import comparison_of, own_prompts
+from playout.rlhf.evaluation.suites.material import training_text
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
+from playout.rlhf.supervised.dpo import DPOTrainer
 from small_language import chat_tokenizer, small_model
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
@@ -89,6 +94,83 @@ def test_dpo_with_a_reward_is_measured_on_the_prompts_of_its_pairs(chat, tmp_pat
     few = {"steps": 1, "batch": 2, "max_new_tokens": 3, **FEW}
     run = playout.dpo(chat, PAIRS, reward_fn=reward, run=tmp_path / "run", **few)
     assert set(seen) == {"the cat", "the user"} and run.config["material"] == "files"
+
+
+MANY = [{**PAIRS[0], "prompt": f"the {a} {b}"} for a in "cats" for b in "abcdefghijklmno"]
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """The prompts of the pairs that each trainer of DPO is given, as texts."""
+    found, init = [], DPOTrainer.__init__
+
+    def noted(self, model, tokenizer, pairs, config, **named):
+        found.append([prompt_text(pair.prompt) for pair in pairs])
+        init(self, model, tokenizer, pairs, config, **named)
+
+    monkeypatch.setattr(DPOTrainer, "__init__", noted)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["pairs", "prompts"])
+def test_dpo_learns_from_no_pair_about_a_prompt_that_it_is_measured_on(
+    named, chat, learned, tmp_path, capsys
+):
+    few = {"steps": 1, "batch": 2, "max_new_tokens": 3, **FEW}
+    if named == "prompts":
+        few["prompts"] = tmp_path / "asked.jsonl"
+        few["prompts"].write_text("".join(json.dumps({"prompt": r["prompt"]}) + "\n" for r in MANY))
+    rows = [*MANY, {**PAIRS[1], "prompt": "cat " * 200}, {**PAIRS[1], "prompt": "THE  c a"}]
+    few["reward_fn"] = reward = lambda texts: [float(len(text)) for text in texts]
+    run = playout.dpo(chat, rows, run=tmp_path / "run", **few)
+    judged = comparison_of(run.path, reward="builtins:len", num_prompts=999).evaluator
+    asked = {prompt_text(prompt) for prompt in judged.prompts}
+    assert 5 < len(asked) < 20 and asked.isdisjoint(learned[0])
+    assert {row["prompt"] for row in rows} - asked <= {*learned[0], "THE  c a"}
+    assert ("the c a" in asked) == ("THE  c a" not in learned[0])
+    said = capsys.readouterr().err
+    assert f"{len(rows) - len(learned[0])} of {len(rows)} pairs are about prompts that are" in said
+    playout.dpo(resume=run.path, reward_fn=reward, quiet=True)
+    assert learned[1] == learned[0]
+
+
+@pytest.mark.slow
+def test_a_run_of_dpo_of_earlier_versions_goes_on_with_all_its_pairs(
+    chat, learned, tmp_path, monkeypatch, capsys
+):
+    few = {"steps": 1, "batch": 2, "max_new_tokens": 3, **FEW}
+    few["reward_fn"] = reward = lambda texts: [float(len(text)) for text in texts]
+    with monkeypatch.context() as patched:
+        patched.setattr(dpo, "_not_held_out", lambda stage, pairs: pairs)
+        run = playout.dpo(chat, MANY, run=tmp_path / "run", **few)
+    playout.dpo(resume=run.path, reward_fn=reward, quiet=True)
+    assert [len(texts) for texts in learned] == [len(MANY)] * 2
+    playout.dpo(chat, MANY[:30], run=tmp_path / "handful", **few)
+    assert len(learned[-1]) == 30
+    assert "none of 30 prompts are held out: all serve for both" in capsys.readouterr().err
+    held = learned[0], tmp_path / "asked.txt"
+    held[1].write_text("\n".join(held[0]))
+    asked = own_prompts(run, Tokenizer.load(run.path / "model"), 99)[1]
+    with pytest.raises(DataError, match="all pairs are about prompts that are held out"):
+        rows = [{**PAIRS[0], "prompt": row["prompt"]} for row in asked]
+        playout.dpo(chat, rows, prompts=held[1], run=tmp_path / "none", **few)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_a_policy_of_pairs_alone_is_judged_on_those_that_it_held_out(
+    chat, learned, tmp_path, capsys
+):
+    few = {"steps": 1, "batch": 2, "max_new_tokens": 3, **FEW}
+    run = playout.dpo(chat, [{**row, "margin": 0.5} for row in MANY], run=tmp_path / "run", **few)
+    assert "60 of 60 pairs have a margin: only reward takes it in" in capsys.readouterr().err
+    judged = comparison_of(run.path, reward="builtins:len", num_prompts=999).evaluator
+    asked = {prompt_text(prompt) for prompt in judged.prompts}
+    assert asked and asked == {row["prompt"] for row in MANY} - set(learned[0])
+    assert all(not isinstance(prompt, str) for prompt in judged.prompts)  # as in training
+    texts = training_text(run.path).train
+    assert len(texts) == 2 * len(learned[0])
 
 
 @pytest.mark.parametrize("stage", ["grpo", "dpo"])

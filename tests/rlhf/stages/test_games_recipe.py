@@ -13,7 +13,8 @@ from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
-from playout.rlhf.environments.game_tasks import is_test, plies_of, read_positions
+from playout.rlhf.environments.game_sides import is_test
+from playout.rlhf.environments.game_tasks import plies_of, read_positions
 from playout.rlhf.environments.load import GOAL_TOLD, read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data

@@ -34,6 +34,7 @@ from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import sha256
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import as_word
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, StoppedError
 from playout.own_code import trust_words
@@ -192,7 +193,8 @@ class FolderTrainer(AlphaZeroTrainer):
                 folder, run = self.reader.folder.path, self.reader.run
                 self.reader.say(
                     f"waiting for games: none came for {silence:.0f} s; they are made by "
-                    f"playout selfplay --from {run.path} --into {folder}{trust_words(run.config)}"
+                    f"playout selfplay --from {as_word(run.path)} --into {as_word(folder)}"
+                    f"{trust_words(run.config)}"
                 )
                 patience *= 4
             time.sleep(POLL_SECONDS)
