@@ -21,16 +21,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import playout
 from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.tools.measuring import RESULTS, add_games, is_named, short, write_result
 from playout.benchmarks.tools.peers.rules import PAIRS, play_beside
 from playout.envs.core.game import State
-from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact.game_2048 import solve_2048
 from playout.mcts.exact.solver import Solver
-from playout.mcts.exact.value_iteration import value_iteration
 from playout.testing import count_positions, perft
 
 COUNTS = Path(__file__).parents[1] / "tests" / "perft"
@@ -122,13 +119,9 @@ def check_winner(name: str, expected: int, table_mb: int = 4096) -> dict[str, An
 
 def check_tile(name: str, tile: int, expected: float, within: float = 0.005) -> dict[str, Any]:
     """How often best play of 2048 reaches a tile."""
-
-    def reached(states: StateBatch) -> npt.NDArray[np.bool_]:
-        return (states.data[:, :25] >= tile.bit_length() - 1).any(axis=1)
-
     start = time.perf_counter()
-    values = value_iteration(name, goal=reached, max_states=100_000_000)
-    chance = float(values.value(values.game.initial_state())[0])
+    values = solve_2048(name, tile=tile)
+    chance = values.value(values.game.initial_state())
     message = f"{name}: {tile} is reached with probability {chance:.4f}, published {expected}"
     wrong = [] if abs(chance - expected) <= within else [message]
     seconds = time.perf_counter() - start
