@@ -95,7 +95,8 @@ def _line_tables(count: int) -> tuple[Boards, Values]:
     after, gains = np.zeros(1 << (_BITS * count), np.uint64), np.zeros(1 << (_BITS * count))
     for code in range(len(after)):
         tiles = [t for at in range(count) if (t := code >> (_BITS * at) & 15)]
-        line, held = [], False
+        line: list[int] = []
+        held = False
         for tile in tiles:
             if held and line[-1] == tile:
                 line[-1], held = tile + 1, False
