@@ -372,7 +372,7 @@ def claims_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             "unit": "%",
             "command": COMMAND,
             "note": f"predicted {law['predicted']:.3f}, measured {law['measured']:.3f}",
-            **({"target": 2, "better": "lower"} if name.endswith("text") else {}),
+            **({"target": 2, "better": "lower"} if name.startswith("language") else {}),
         }
         for name, law in laws.items()
     ]
