@@ -52,7 +52,7 @@ class Case:
     Attributes:
         parts: What it has.
         layers: How many blocks.
-        learn: Settings of the optimiser besides those of the form.
+        learn: Settings of the optimiser besides those of the form; a limit of 0 clips nothing.
         steps: Of training.
         texts: To learn from, at most; 0: all.
         patience: Evaluations without a better one after which it stops, and the best one counts,
@@ -207,8 +207,8 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
             texts=10 * few if name == "ten times the text" else few,
             patience=2 if name == "early stopping" else 0,
         )
-    for limit in (math.inf, 1.0):
-        name = "as they are" if limit == math.inf else f"clipped to {limit:g}"
+    for limit in (0.0, 1.0):
+        name = f"clipped to {limit:g}" if limit else "as they are"
         learn = {"learning_rate": 3e-2, "max_grad_norm": limit, "warmup": 0.0}
         found["clipping", name] = Case(Parts(init="large"), 4, steps // (4 if quick else 2), learn)
     return found
@@ -220,7 +220,8 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
     model = ablated(shape, case.parts, seed)
     texts = text.texts[: case.texts] if case.texts else text.texts
     corpus = Corpus.of(text.tokenizer, texts)
-    learn = LearnConfig(dtype="float32", **case.learn)
+    limit = case.learn.get("max_grad_norm", 1.0) or math.inf  # cases are noted as JSON
+    learn = LearnConfig(dtype="float32", **{**case.learn, "max_grad_norm": limit})
     trainer = PretrainTrainer(
         model,
         corpus,

@@ -1,10 +1,12 @@
 """Ablations: Transformers without some parts, and tables whose sentences follow from numbers."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from playout.agents.runs.config import to_dict
 from playout.benchmarks.studies import ablations
 from playout.benchmarks.studies.training import transformers
 from playout.benchmarks.studies.training.transformers import Case, Parts, Text, ablated, run
@@ -199,6 +201,8 @@ def test_both_sides_of_ablations_have_the_same_tables():
         pictures, text = ablations.all_cases(quick), transformers.all_cases(quick)
         assert {key[0] for key in pictures} == {key[0] for key in text}
         assert {key[1] for key in text if key[0] == "depth"} == set(transformers.REMEDIES)
+        for one in [*pictures.values(), *text.values()]:
+            assert json.dumps(to_dict(one), allow_nan=False)  # by which a result is found again
 
 
 def test_the_best_remedy_is_compared_as_the_best_of_several():
