@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from playout.agents.commands.ppo import _note
+from playout.agents.ppo.population import note_of
 from playout.agents.runs import ranks
 from playout.errors import ConfigError
 
@@ -78,7 +78,7 @@ def test_what_ppo_says_of_itself_tells_its_share_from_the_whole(monkeypatch):
         envs=envs, machine="on cpu", stop=False, collect=SimpleNamespace(num_envs=16)
     )
     source = SimpleNamespace(text="Own-v0")
-    assert "rank" not in _note(source, trainer)
+    assert "rank" not in note_of(source, [trainer])
     as_rank(monkeypatch, 0, 3)
     note = "Own-v0, 5 environments; on cpu; rank 0 of 3 ranks, 16 environments in all"
-    assert _note(source, trainer) == note
+    assert note_of(source, [trainer]) == note
