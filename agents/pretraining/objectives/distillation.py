@@ -8,6 +8,7 @@ there are any and a weight says so.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,37 +102,56 @@ def load_teacher(
     return Teacher(teacher.eval().requires_grad_(False), state, note)
 
 
-def _noted(read: Callable[..., Teacher], path: str, noted: Mapping[str, Any] | None) -> Teacher:
-    """The teacher that a resumed run goes on with: the noted one, or of earlier versions the last.
-
-    Args:
-        read: `load_teacher`, but for `which`.
-        path: of its run, in errors.
-        noted: its `note`, or None.
-
-    Raises:
-        ConfigError: it is gone, or another one.
-    """
-    if noted is None:
-        return read(which="latest")
-    try:
-        found = read(which=noted["step"])
-    except RunError as error:
-        raise ConfigError(f"this run has learned from a teacher that is gone: {error}") from None
-    if found.note != noted:
-        raise ConfigError(
-            f"the teacher {path} has changed: its checkpoint {noted['step']} is not the one that "
-            "this run has learned from; put that one back, or begin a new run"
-        )
-    return found
-
-
 def _some(names: Sequence[str]) -> str:
     """The first names of many."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-class DistilledClasses(Classes):
+class _Taught(Objective):
+    """An objective with a teacher, whose checkpoint a run that is resumed finds again."""
+
+    @abstractmethod
+    def _take(self, teacher: Trunk, state: Mapping[str, Any]) -> None:
+        """Lets a frozen trunk teach; the state of its heads is the "objective" of its run's."""
+
+    def _begin(self, path: str, read: Callable[..., Teacher]) -> None:
+        """Learns from the best checkpoint of a run.
+
+        Args:
+            path: of the run, in errors.
+            read: `load_teacher`, but for `which`.
+        """
+        self._path, self._read = path, read
+        self._follow(read())
+
+    def _follow(self, teacher: Teacher) -> None:
+        self._take(teacher.trunk, teacher.state)
+        self._note = teacher.note
+
+    def taught_by(self) -> dict[str, Any]:
+        """Step and digest of the teacher."""
+        return self._note
+
+    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
+        """Goes on with the noted teacher, or, of earlier versions, with the last one."""
+        if noted is None:
+            self._follow(self._read(which="latest"))
+            return
+        try:
+            found = self._read(which=noted["step"])
+        except RunError as error:
+            raise ConfigError(
+                f"this run has learned from a teacher that is gone: {error}"
+            ) from None
+        if found.note != noted:
+            raise ConfigError(
+                f"the teacher {self._path} has changed: its checkpoint {noted['step']} is not the "
+                "one that this run has learned from; put that one back, or begin a new run"
+            )
+        self._follow(found)
+
+
+class DistilledClasses(_Taught, Classes):
     """Classes of pictures as a teacher tells them.
 
     Args:
@@ -158,29 +178,18 @@ class DistilledClasses(Classes):
         if temperature <= 0 or label_weight < 0:
             raise ConfigError("the temperature is positive and the weight of labels not negative")
         self.temperature, self.label_weight = temperature, label_weight
-        self._path = teacher
-        self._read = partial(load_teacher, teacher, trunk, classes=classes)
-        self._take(self._read())
+        self._begin(teacher, partial(load_teacher, teacher, trunk, classes=classes))
 
-    def _take(self, teacher: Teacher) -> None:
-        heads = Classes(teacher.trunk, self.num_classes)
+    def _take(self, teacher: Trunk, state: Mapping[str, Any]) -> None:
+        heads = Classes(teacher, self.num_classes)
         try:
-            heads.load_state_dict(teacher.state["objective"])
+            heads.load_state_dict(state["objective"])
         except (KeyError, RuntimeError):
             raise ConfigError(
                 f"the teacher {self._path} does not tell {self.num_classes} classes"
             ) from None
         # In a list: not the student's own, neither learned nor saved.
         self._teacher = [heads.eval().requires_grad_(False)]
-        self._note = teacher.note
-
-    def taught_by(self) -> dict[str, Any]:
-        """Step and digest of the teacher."""
-        return self._note
-
-    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
-        """Goes on with that teacher."""
-        self._take(_noted(self._read, self._path, noted))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy to the teacher and, by their weight, to the labels."""
@@ -197,7 +206,7 @@ class DistilledClasses(Classes):
         return {"loss": loss, "accuracy": right, "agreement": agrees}
 
 
-class DistilledOutcomes(Objective):
+class DistilledOutcomes(_Taught):
     """Moves and values of positions as a teacher's network gives them; labels only measure."""
 
     name = "supervised"
@@ -205,23 +214,13 @@ class DistilledOutcomes(Objective):
 
     def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame, draws: bool = True) -> None:
         super().__init__(trunk)
-        self._path = teacher
-        self._read = partial(load_teacher, teacher, trunk, game=game)
-        self._take(self._read())
+        self._begin(teacher, partial(load_teacher, teacher, trunk, game=game))
         self._measure = Outcomes(trunk, draws=draws)
 
-    def _take(self, teacher: Teacher) -> None:
-        if not isinstance(teacher.trunk.net, BOARDS) or not isinstance(self.trunk.net, BOARDS):
+    def _take(self, teacher: Trunk, state: Mapping[str, Any]) -> None:
+        if not isinstance(teacher.net, BOARDS) or not isinstance(self.trunk.net, BOARDS):
             raise ConfigError("positions are taught by a board network to a board network")
-        self._teacher, self._note = [teacher.trunk], teacher.note
-
-    def taught_by(self) -> dict[str, Any]:
-        """Step and digest of the teacher."""
-        return self._note
-
-    def learn_from(self, noted: Mapping[str, Any] | None) -> None:
-        """Goes on with that teacher."""
-        self._take(_noted(self._read, self._path, noted))
+        self._teacher = [teacher]
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy to the teacher's policy and value."""
