@@ -1,12 +1,13 @@
-"""What does verified reward add to examples? A small model learns sums by imitation, then by GRPO.
+"""What does verified reward add? A small model learns sums by imitation, then by GRPO; or by GRPO.
 
-A model of our own begins with nothing. It is fine-tuned on generated questions with their answers,
+A model of our own begins with nothing: it is fine-tuned on generated questions with their answers,
 and then learns from its own answers to further ones, rewarded where the dataset's verifier finds
-them right. Before and after, it is asked the same questions of seeds that nothing was learned from.
+them right. A published one learns by reward alone (--base). Before and after, the same questions
+are asked, of seeds that nothing was learned from.
 
     playout bench reasoning --quick
     python -m playout.benchmarks.studies.reasoning --minutes 60 --seeds 0 1 2
-    python -m playout.benchmarks.studies.reasoning --env reasoning_gym:gcd --minutes 60
+    python -m playout.benchmarks.studies.reasoning --base FOLDER --rate 2e-5 --batch 64 --minutes 45
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ _ALWAYS = {"size": "tiny", "dtype": "float32", "quiet": True}
 class Setting:
     """What all seeds share."""
 
+    base: str = ""
+    """Folder of a model that learns by reward alone; empty: a new one, which imitates first."""
     env: str = ENV
     """The environment; its tasks hold `question` and `answer`, its metrics `correct`."""
     options: str = OPTIONS
@@ -66,12 +69,18 @@ class Setting:
     """Tokens of the longest answer."""
     batch: int = 128
     """Answers a round, in groups of eight."""
+    rate: float = 3e-4
+    """Learning rate of GRPO, which falls to zero."""
 
-    def tasks(self, seed: int) -> str:
+    loosely: str = ""
+    """Options under which answers are judged once more, such as answer=last."""
+
+    def tasks(self, seed: int, loosely: str = "") -> str:
         """The environment's options for a seed."""
         sizes = {"size": 5 * self.examples, "test_size": self.asked, "seed": seed}
         known = sizes if self.env.startswith("reasoning_gym:") else {}
-        return ",".join(filter(None, [self.options, *(f"{k}={v}" for k, v in known.items())]))
+        given = [self.options, *(f"{k}={v}" for k, v in known.items()), loosely]
+        return ",".join(filter(None, given))
 
 
 def new_model(setting: Setting, questions: Sequence[str], folder: Path, *, seed: int) -> Path:
@@ -132,10 +141,12 @@ def planned(
     return int(kept[stage])
 
 
-def right(model: Path, setting: Setting, seed: int, *, temperature: float) -> NDArray[np.float64]:
+def right(
+    model: Path, setting: Setting, seed: int, *, temperature: float, loosely: str = ""
+) -> NDArray[np.float64]:
     """Whether each held-out question is answered rightly, [asked]."""
     network, tokenizer = load_model(model)
-    factory = load_environment(setting.env, read_options(setting.tasks(seed)))
+    factory = load_environment(setting.env, read_options(setting.tasks(seed, loosely)))
     evaluator = EpisodeEvaluator(
         tokenizer,
         factory,
@@ -143,21 +154,31 @@ def right(model: Path, setting: Setting, seed: int, *, temperature: float) -> ND
         EpisodeLimits(setting.answer),
         dtype=torch.float32,
         tasks=factory.tasks("test"),
+        as_user=False,
     )
     with torch.no_grad():
         played = evaluator.play(network, temperature=temperature)
     return np.array([episode.metrics["correct"] for episode in played])
 
 
-def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """A row for likeliest and for sampled answers: right before and after, and the difference."""
+def imitated(setting: Setting, seed: int, folder: Path) -> tuple[Path, int]:
+    """A new model that has learned from examples, and after how many steps."""
     factory = load_environment(setting.env, read_options(setting.tasks(seed)))
     tasks = list(islice(factory.tasks("train") or (), setting.examples))
     rows = [{"prompt": task["question"], "response": f" {task['answer']}"} for task in tasks]
     texts = [row["prompt"] + row["response"] for row in rows]
     base = new_model(setting, texts, folder / "base", seed=seed)
-    imitation, rest = setting.imitation, 1 - setting.imitation - _ASIDE
     sft: dict[str, Any] = {"data": rows, "batch": 64, "learning_rate": 2e-3, "seed": seed}
+    steps = planned("sft", setting, setting.imitation, base, sft, folder / "plan.json")
+    return learn("sft", base, sft, steps, folder / "sft").path / "model", steps
+
+
+def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Rows for likeliest and for sampled answers: right before and after, and the difference."""
+    before, steps = Path(setting.base), 0
+    if not setting.base:
+        before, steps = imitated(setting, seed, folder)
+    rest = 1 - _ASIDE - (0 if setting.base else setting.imitation)
     grpo: dict[str, Any] = {
         "env": setting.env,
         "env_options": setting.tasks(seed),
@@ -165,18 +186,20 @@ def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
         "group": 8,
         "max_new_tokens": setting.answer,
         "kl_coef": 0.01,
-        "learning_rate": 3e-4,
+        "learning_rate": setting.rate,
         "eval_episodes": 64,
+        "plain_text": True,
         "seed": seed,
     }
-    plan = folder / "plan.json"
-    steps = planned("sft", setting, imitation, base, sft, plan)
-    before = learn("sft", base, sft, steps, folder / "sft").path / "model"
-    updates = planned("grpo", setting, rest, before, grpo, plan)
+    updates = planned("grpo", setting, rest, before, grpo, folder / "plan.json")
     after = learn("grpo", before, grpo, updates, folder / "grpo").path / "model"
     found = []
-    for name, temperature in (("likeliest", 0.0), ("sampled", 1.0)):
-        answers = [right(one, setting, seed, temperature=temperature) for one in (before, after)]
+    kinds = [("likeliest", 0.0, ""), ("sampled", 1.0, "")]
+    if setting.loosely:
+        kinds.append((f"likeliest ({setting.loosely})", 0.0, setting.loosely))
+    for name, temperature, loosely in kinds:
+        how: dict[str, Any] = {"temperature": temperature, "loosely": loosely}
+        answers = [right(one, setting, seed, **how) for one in (before, after)]
         test = paired_test(answers[1], answers[0])
         row: dict[str, Any] = {"seed": seed, "answers": name, "questions": len(answers[0])}
         for when, one in zip(("before", "after"), answers, strict=True):
@@ -194,9 +217,10 @@ def told(row: dict[str, Any]) -> str:
         low, high = (100 * end for end in row[f"{name} (95 %)"])
         return f"{100 * row[name]:.1f} ({low:.1f} to {high:.1f})"
 
+    begun = f"after {row['steps']} steps of imitation" if row["steps"] else "before"
     return (
         f"seed {row['seed']}, {row['answers']} answers to {row['questions']} held-out questions: "
-        f"{points('before')} % right after {row['steps']} steps of imitation, {points('after')} % "
+        f"{points('before')} % right {begun}, {points('after')} % "
         f"after {row['updates']} rounds of GRPO; {points('difference')} points more"
     )
 
@@ -218,8 +242,9 @@ def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
         trust_modules(module)  # whoever names it means it
     rows: list[dict[str, Any]] = []
     for seed in seeds:
-        rows += study(setting, seed, folder / f"seed-{seed}")
-        for row in rows[-2:]:
+        found = study(setting, seed, folder / f"seed-{seed}")
+        rows += found
+        for row in found:
             print(told(row), flush=True)
     page = Page("Sums by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
     page.table(rows, f"{setting.env}, {setting.options}")
@@ -238,7 +263,11 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, help="for a seed; 60 by default, 1 with --quick")
     parser.add_argument("--env", help=f"by default {ENV}")
     parser.add_argument("--env-options", dest="options", help=f"by default {OPTIONS}")
+    parser.add_argument("--base", help="folder of a model that learns by reward alone")
+    parser.add_argument("--loosely", help="options by which answers are judged once more")
     parser.add_argument("--imitation", type=float, help="share of the minutes for examples")
+    parser.add_argument("--batch", type=int, help="answers a round, by default 128")
+    parser.add_argument("--rate", type=float, help="GRPO's learning rate, by default 3e-4")
     parser.add_argument("--width", type=int, help="of the model, by default 128")
     parser.add_argument("--layers", type=int, help="by default 4")
     parser.add_argument("--folder", type=Path, help="by default runs/reasoning")

@@ -1,0 +1,246 @@
+"""What does reading text first buy a classifier? Pretrained and fresh models on 100 labels or more.
+
+A small Transformer learns which messages are spam, and how people rated sentences of reviews, from
+100, from 1,000 and from all labels: as it begins, after next tokens (a decoder), or after masked
+ones (an encoder). Whatever is read holds no held-out text. TF-IDF stands beside them.
+
+    python -m playout.benchmarks.studies.training.few_labels --quick
+    python -m playout.benchmarks.studies.training.few_labels --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playout.benchmarks.studies.cases import (
+    difference_of_seeds,
+    mean_of_seeds,
+    side_by_side,
+    study_parser,
+)
+from playout.benchmarks.studies.page import Page, compared, with_half
+from playout.rlhf.data.batches import Corpus
+from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import MaskedTokenHead
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.classify import (
+    ClassifyConfig,
+    ClassifyTrainer,
+    TextTask,
+    linear_baseline,
+    make_task,
+    measure_predictions,
+)
+from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer
+from playout.rlhf.supervised.trainer import LearnConfig
+
+TASKS = {"ratings": "pair_accuracy", "spam": "accuracy"}
+"""What is told apart, and what counts: pairs in the order of their ratings, or classes right."""
+FRESH = {"next": "decoder, fresh", "masked": "encoder, fresh"}
+READ = {"next": "decoder, next tokens first", "masked": "encoder, masked tokens first"}
+WORDS = "TF-IDF"
+COMMAND = "python -m playout.benchmarks.studies.training.few_labels"
+LENGTH = 64
+"""Tokens of a text, at most; rows of pretraining are twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What all seeds share.
+
+    Attributes:
+        source: Of the texts, as `choose_source` takes it.
+        read: Data sets that are read before, besides the messages; none: the usual ones.
+        width: Of the models.
+        layers: Of the models.
+        vocabulary: Of their tokenizer.
+        steps: Of reading.
+        rows: A step of reading.
+        counts: Labels, each with the steps of learning from them; 0 stands for all.
+        batch: Labelled texts a step.
+    """
+
+    source: str = "real"
+    read: tuple[str, ...] = ()
+    width: int = 96
+    layers: int = 3
+    vocabulary: int = 4096
+    steps: int = 4000
+    rows: int = 16
+    counts: tuple[tuple[int, int], ...] = ((100, 150), (1000, 400), (0, 1000))
+    batch: int = 32
+
+
+QUICK = Form("synthetic", (), 32, 2, 384, 60, 8, ((100, 30), (0, 60)), 16)
+
+
+@lru_cache(maxsize=1)
+def material(form: Form) -> tuple[dict[str, TextTask], list[str], Tokenizer]:
+    """The tasks, the texts to read before, and a tokenizer of those."""
+    data = Datasets(choose_source(form.source))
+    tasks = {"ratings": make_task(*data.rated()), "spam": make_task(*data.labelled())}
+    held_out = {" ".join(text.split()) for task in tasks.values() for text in task.test[0]}
+    texts = data.texts(form.read)[0] + tasks["spam"].train[0]
+    texts = [text for text in texts if " ".join(text.split()) not in held_out]
+    return tasks, texts, Tokenizer.train(texts, vocab_size=form.vocabulary)
+
+
+def fresh(form: Form, tokenizer: Tokenizer, kind: str, seed: int) -> Transformer:
+    """A decoder or an encoder that has learned nothing."""
+    heads = max(2, form.width // 32)
+    config = TransformerConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=form.width,
+        intermediate_size=-(-8 * form.width // 24) * 8,
+        num_hidden_layers=form.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=2 * LENGTH,
+        causal=kind == "next",
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.end_id,
+        eos_token_id=tokenizer.end_id,
+    )
+    return Transformer(config, seed=seed)
+
+
+def read(form: Form, model: Transformer, kind: str, seed: int) -> float:
+    """Teaches a model how texts go on, or what is hidden in them; gives the last loss, in nats."""
+    _, texts, tokenizer = material(form)
+    learn = LearnConfig(learning_rate=2e-3, weight_decay=0.1)
+    config = PretrainConfig(steps=form.steps, rows=form.rows, length=2 * LENGTH, learn=learn)
+    trainer: PretrainTrainer | MaskedTrainer
+    if kind == "next":
+        corpus = Corpus.of(tokenizer, texts)
+        trainer = PretrainTrainer(model, corpus, corpus, config, seed=seed)
+    else:
+        head = MaskedTokenHead(model.config, seed=seed + 1)
+        trainer = MaskedTrainer(model, head, tokenizer, (texts, texts), config, seed=seed)
+    losses = []
+    while not trainer.finished:
+        losses.append(trainer.update()["train/loss"])
+    return float(np.mean(losses[-100:]))
+
+
+def labelled(task: TextTask, count: int, seed: int) -> TextTask:
+    """A task with so many of its labels (0: all); fewer ones are among more ones of a seed."""
+    order = np.random.default_rng([seed, 53]).permutation(len(task.train[0]))
+    rows = order[: count or len(order)]
+    return replace(task, train=([task.train[0][i] for i in rows], [task.train[1][i] for i in rows]))
+
+
+def case(form: Form, kind: str, reads: bool, seed: int) -> list[dict[str, Any]]:
+    """A row for each task and number of labels.
+
+    Args:
+        form: See Form.
+        kind: Of FRESH; or WORDS, which reads nothing.
+        reads: Whether it is taught by text alone before.
+        seed: Of first weights, of all orders and of which labels are known.
+    """
+    tasks, _, tokenizer = material(form)
+    begun = None if kind == WORDS else fresh(form, tokenizer, kind, seed)
+    loss = read(form, begun, kind, seed) if reads and begun is not None else None
+    rows = []
+    for name, measure in TASKS.items():
+        for count, steps in form.counts:
+            task = labelled(tasks[name], count, seed)
+            if begun is None:
+                found = measure_predictions(linear_baseline(task), task)[measure]
+            else:
+                config = ClassifyConfig(steps, form.batch, LENGTH, LearnConfig(5e-4))
+                model = copy.deepcopy(begun)
+                trainer = ClassifyTrainer(model, tokenizer, task, config, seed=seed)
+                while not trainer.finished:
+                    trainer.update()
+                found = trainer.evaluate()[f"eval/{measure}"]
+            way = WORDS if begun is None else (READ if reads else FRESH)[kind]
+            row = {"task": name, "labels": len(task.train[0]), "model": way, "seed": seed}
+            rows.append({**row, "all": not count, "right": found, "loss of reading": loss})
+            print(f"{name}, {row['labels']} labels, {way}, seed {seed}: {found:.3f}", flush=True)
+    return rows
+
+
+Numbers = dict[str, tuple[float, float]]
+"""Per cent right by model: the mean over seeds, and half of its 95 % interval."""
+
+
+def compare(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Numbers], list[str]]:
+    """Per cent right by task and labels, and what reading bought in sentences."""
+    found, said = {}, []
+    for task, labels in dict.fromkeys((row["task"], row["labels"]) for row in rows):
+        here = [row for row in rows if (row["task"], row["labels"]) == (task, labels)]
+        right = {
+            model: [100 * row["right"] for row in here if row["model"] == model]
+            for model in dict.fromkeys(row["model"] for row in here)
+        }
+        name = f"{task}, {labels:,} labels"
+        found[name] = {model: mean_of_seeds(values) for model, values in right.items()}
+        for kind, begun in FRESH.items():
+            mean, half = difference_of_seeds(right[READ[kind]], right[begun])
+            said.append(f"{name}: {READ[kind]}, {compared(mean, half, f'the {begun}', 'points')}")
+    return found, said
+
+
+def claims_of(found: dict[str, Numbers], seeds: int) -> list[dict[str, Any]]:
+    """The table as tools/report.py reads it."""
+    return [
+        {
+            "claim": f"{name}: {model}",
+            "row": f"{name} ({seeds} seeds)",
+            "column": model,
+            "ours": {"median": mean, "min": mean - half, "max": mean + half},
+            "unit": "%",
+            "command": COMMAND,
+        }
+        for name, numbers in found.items()
+        for model, (mean, half) in numbers.items()
+    ]
+
+
+def main(quick: bool = False, seeds: Sequence[int] = (), folder: Path | None = None) -> int:
+    """Run the study and write its page.
+
+    Args:
+        quick: Tiny models on made-up texts; says nothing about the method.
+        seeds: Three by default, one in the quick form.
+        folder: For the page and what is kept of cases.
+    """
+    form, seeds = QUICK if quick else Form(), tuple(seeds or ((0,) if quick else (0, 1, 2)))
+    folder = folder or Path("runs/few-labels")
+    ways = [(kind, reads) for kind in FRESH for reads in (True, False)] + [(WORDS, False)]
+    cases = [(form, kind, reads, seed) for seed in seeds for kind, reads in ways]
+    found = side_by_side(case, cases, kept=folder / "cases.jsonl")
+    rows = [row for part in found for row in part]
+    right, said = compare(rows)
+    page = Page("Few labels", __doc__.split("\n", 1)[0], quick=quick)
+    page.text(
+        f"Held-out pairs of ratings in the right order, and messages told rightly, in %, over "
+        f"{len(seeds)} seeds with 95 % intervals. Models are {form.width} wide with {form.layers} "
+        f"layers; {form.steps:,} steps of {form.rows * 2 * LENGTH:,} tokens are read before."
+    )
+    table = [
+        {"": name, **{model: with_half(*pair, "{:.1f}") for model, pair in numbers.items()}}
+        for name, numbers in right.items()
+    ]
+    page.table(table, "Right, of held-out texts, in %")
+    page.findings(said)
+    print("\n".join(said))
+    print(f"wrote {page.write(folder)}")
+    if not quick:
+        payload = {"rows": rows, "claims": claims_of(right, len(seeds))}
+        settings = {**asdict(form), "seeds": list(seeds)}
+        print(f"wrote {page.publish(folder, 'few_labels', payload, **settings)}")
+    return 0
+
+
+if __name__ == "__main__":
+    given = study_parser(__doc__).parse_args()
+    raise SystemExit(main(given.quick, given.seeds, given.folder))
