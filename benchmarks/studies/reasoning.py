@@ -268,6 +268,7 @@ if __name__ == "__main__":
     parser.add_argument("--imitation", type=float, help="share of the minutes for examples")
     parser.add_argument("--batch", type=int, help="answers a round, by default 128")
     parser.add_argument("--rate", type=float, help="GRPO's learning rate, by default 3e-4")
+    parser.add_argument("--vocabulary", type=int, help="pieces of a new model, by default 300")
     parser.add_argument("--width", type=int, help="of the model, by default 128")
     parser.add_argument("--layers", type=int, help="by default 4")
     parser.add_argument("--folder", type=Path, help="by default runs/reasoning")

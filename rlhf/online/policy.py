@@ -13,7 +13,7 @@ from playout.agents.runs import ranks
 from playout.errors import ConfigError
 from playout.rlhf.model.adapters.lora import layer_matrices
 from playout.rlhf.model.heads import ScalarHead
-from playout.rlhf.model.reference import row_slices, sequence_logprobs
+from playout.rlhf.model.reference import hidden_states, row_slices, sequence_logprobs
 from playout.rlhf.model.sharding import gathered, is_sharded, place_beside, take_state
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         """Hidden states [N, H] below the value head at the N valid places."""
         trunk = self.model if self.critic is None else self.critic
         with autocast(self.dtype, obs.device):
-            return trunk(obs)[valid]  # type: ignore[no-any-return]
+            return hidden_states(trunk, obs, valid)
 
     @torch.no_grad()
     def assess(
