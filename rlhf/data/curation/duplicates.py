@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.errors import ConfigError
 
-__all__ = ["exact_duplicates", "jaccard", "near_duplicates", "shingles"]
+__all__ = ["Words", "exact_duplicates", "jaccard", "near_duplicates", "shingles"]
 
 SHINGLE = 5
 """Words in a run; a shorter text is one run."""
@@ -43,13 +43,14 @@ def exact_duplicates(texts: Sequence[str], known: Iterable[str] = ()) -> NDArray
     return found
 
 
-class _Words:
+class Words:
     """A number for every word, the same in every process."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
 
     def of(self, text: str) -> Hashes:
+        """The words of a text in their order, as uint64."""
         found = []
         for word in _WORD.findall(text.lower()):
             number = self.numbers.get(word)
@@ -60,9 +61,9 @@ class _Words:
         return np.array(found, np.uint64)
 
 
-def shingles(text: str, words: _Words | None = None) -> Hashes:
+def shingles(text: str, words: Words | None = None) -> Hashes:
     """The distinct runs of words of a text as numbers, ascending; none of a text without words."""
-    numbers = (words or _Words()).of(text)
+    numbers = (words or Words()).of(text)
     if not len(numbers):
         return numbers
     length = min(SHINGLE, len(numbers))
@@ -118,7 +119,7 @@ def near_duplicates(
     rng = np.random.default_rng(20)
     multipliers, shifts = rng.integers(0, 1 << 64, (2, HASHES), np.uint64)
     multipliers |= np.uint64(1)
-    band, words = rows_a_band(threshold), _Words()
+    band, words = rows_a_band(threshold), Words()
     buckets: dict[bytes, list[int]] = defaultdict(list)
     kept: list[Hashes] = []
 
