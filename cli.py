@@ -6,7 +6,6 @@ its traceback. Of the ranks of a job (torchrun) one speaks. Leaves out what the 
 """
 
 import contextlib
-import difflib
 import io
 import os
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 from playout import __version__
 from playout.agents.runs import ranks
-from playout.errors import ConfigError, PlayoutError
+from playout.errors import ConfigError, PlayoutError, likely_names
 
 _AGENTS, _LEARN, _USE = (
     f"playout.{room}" for room in ("agents.commands", "rlhf.commands.learn", "rlhf.commands.use")
@@ -104,7 +103,7 @@ def _usage(head: str, groups: dict[str, dict[str, tuple[str, str]]], last: str) 
 
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> PlayoutError:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    close = likely_names(name, names, least=0.4)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     return PlayoutError(f"unknown {what} {name!r}; {hint}")
 

@@ -1,7 +1,10 @@
-"""The errors that playout raises on purpose.
+"""The errors that playout raises on purpose, and the names that a misspelt one may have meant.
 
 Each message is one line that says what is wrong and what to do.
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class PlayoutError(Exception):
@@ -58,3 +61,24 @@ class EngineError(PlayoutError):
 
 class PeerError(PlayoutError):
     """Another process of the job that died, hangs or cannot be reached."""
+
+
+def likely_names(
+    name: str, names: Iterable[str], *, count: int = 1, least: float = 0.6
+) -> list[str]:
+    """The known names that an unknown one may have meant, likeliest first.
+
+    Those that it begins (two letters at least) come before those that are spelled alike, since a
+    longer name is a poor match of what begins it, letter by letter.
+
+    Args:
+        name: What was given.
+        names: What there is.
+        count: How many, at most.
+        least: How alike others must be, as `difflib.get_close_matches` counts it, 0 to 1.
+    """
+    known = list(names)
+    begun = [one for one in known if len(name) > 1 and one.startswith(name)]
+    found = difflib.get_close_matches(name, begun, n=max(1, len(begun)), cutoff=0.0)
+    found += difflib.get_close_matches(name, known, n=count, cutoff=least)
+    return list(dict.fromkeys(found))[:count]

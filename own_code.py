@@ -8,7 +8,6 @@ os. Leaves out what is done with the object.
 """
 
 import contextlib
-import difflib
 import functools
 import glob
 import importlib
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from playout.errors import ConfigError
+from playout.errors import ConfigError, likely_names
 
 # Packages whose environments may be made because a run names them.
 _KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
@@ -162,7 +161,7 @@ def load_object(name: str, what: str) -> Any:
 
 def _absent(owner: Any, name: str) -> str:
     """That a module or class has no such name, and which one of its own may be meant."""
-    close = difflib.get_close_matches(name, [n for n in dir(owner) if not n.startswith("_")], n=1)
+    close = likely_names(name, (known for known in dir(owner) if not known.startswith("_")))
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"{getattr(owner, '__name__', owner)} has no {name}{hint}"
 

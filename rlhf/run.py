@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from playout.agents.runs.checkpoint.chosen import Chosen, choose_checkpoint, tell_checkpoint
 from playout.agents.runs.checkpoint.durable_io import read_json
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
@@ -82,8 +83,8 @@ def load(
 ) -> LanguagePlayer | RewardPlayer | Classifier:
     """What a run of a kind `rlhf.*` has learned; `which` chooses while it is unfinished."""
     stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
-    finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()
-    if finished or stage in ("classify", "reward"):
+    unfinished = _reads_checkpoint(run)
+    if not unfinished:
         _must_be_left(run, which)
     if stage == "classify":
         found = Classifier.load(run.path, dtype=machine.dtype, device=device)
@@ -92,7 +93,7 @@ def load(
         scorer = RewardModel.load(run.path, dtype=machine.dtype, device=device)
         return RewardPlayer(scorer, machine.threads)
     model, tokenizer = (
-        load_model(run.path, device=device) if finished else _unfinished(run, which, device)
+        _unfinished(run, which, device) if unfinished else load_model(run.path, device=device)
     )
     return LanguagePlayer(
         model,
@@ -102,6 +103,26 @@ def load(
         dtype=answer_dtype(machine.dtype, device),
         threads=machine.threads,
     )
+
+
+def _reads_checkpoint(run: RunDir) -> bool:
+    """Whether a run is used by a checkpoint, since it has not left its model yet."""
+    if run.kind.partition(".")[2] in ("all", "games", "classify", "reward"):
+        return False
+    return not (run.path / "model" / "config.json").exists()
+
+
+def _chosen(run: RunDir, options: EvalOptions) -> tuple[Chosen | None, EvalOptions]:
+    """As `choose_checkpoint`; no checkpoint where none is read."""
+    return choose_checkpoint(run, options) if _reads_checkpoint(run) else (None, options)
+
+
+def _tell_weights(run: RunDir, chosen: Chosen | None) -> dict[str, Any]:
+    """Prints what is measured: a checkpoint, or the model that the run has left."""
+    if chosen is None:
+        print(f"{run.path}, the model that it has left")
+        return {"checkpoint": None}
+    return tell_checkpoint(run, chosen)
 
 
 def _must_be_left(run: RunDir, which: str | int) -> None:
@@ -253,14 +274,18 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
         from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
 
         options.refuse_unused("opponents", "simulations", "stochastic", where="with --suite")
+        chosen, options = _chosen(run, options)
         asked = _subject(run.path, options, options.which)
-        return evaluate_suites(asked, options, other=lambda path: _subject(path, options))
+        about = _tell_weights(run, chosen)
+        return about | evaluate_suites(asked, options, other=lambda path: _subject(path, options))
     stage = run.kind.partition(".")[2]
     if game_of(run) is not None:
         from playout.rlhf.evaluation.games import evaluate_game_policy
 
         options.refuse_unused("simulations", where="for a language policy, which searches not")
-        return evaluate_game_policy(game_player(run, options.which, machine=options), options)
+        chosen, options = _chosen(run, options)
+        player = game_player(run, options.which, machine=options)
+        return _tell_weights(run, chosen) | evaluate_game_policy(player, options)
     improved = stage in IMPROVING or (
         stage == "all" and any(is_finished(run.path / name) for name in IMPROVING)
     )
@@ -277,6 +302,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             device=resolve_device(options.device),
             dtype=options.dtype,
         )
+        _tell_weights(run, None)
         with decoding_threads(match.policy, len(match.evaluator.prompts), options.threads):
             found = compare_policies(match.policy, match.opponent, match.evaluator)
         for name, row in found.items():

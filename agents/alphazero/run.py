@@ -19,6 +19,7 @@ from playout.agents.alphazero.player import (
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.players.load import one_torch_thread
 from playout.agents.players.player import RunPlayer
+from playout.agents.runs.checkpoint.chosen import choose_checkpoint, tell_checkpoint
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
@@ -50,7 +51,9 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     """Measures it on solved positions and against fixed opponents."""
     from playout.agents.rating.evaluation import evaluate_player
 
-    return evaluate_player(_player(run, options, game), options)
+    chosen, options = choose_checkpoint(run, options)
+    player = _player(run, options, game)
+    return tell_checkpoint(run, chosen) | evaluate_player(player, options)
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:

@@ -121,7 +121,7 @@ def main(command: Command) -> int:
 
 def _answer_file(command: Command, path: Path) -> int:
     from playout.agents.players.analysis import BATCH, analyse, answer
-    from playout.agents.runs.console import progress
+    from playout.agents.runs.console import no_progress, progress
     from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
     from playout.envs.records.files import holds_games
@@ -140,7 +140,7 @@ def _answer_file(command: Command, path: Path) -> int:
     judges += [open_judge(command)[1] for _ in range(1, count)]
     if not of_games:
         states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
-    with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
+    with no_progress(command.quiet), progress("analyse", len(states), unit="positions") as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
         found = analyse(batch, *judges, on_done=tell)
     by_move = _by_move(command, game)
@@ -278,6 +278,7 @@ def analyse(
         DataError: A position that cannot be reached, or where the game is over.
     """
     from playout.agents.players import analysis
+    from playout.agents.runs.console import no_progress
     from playout.envs.core.game import State, StateBatch
 
     if isinstance(run, str | os.PathLike):
@@ -288,15 +289,15 @@ def analyse(
         if options or game is not None:
             raise ConfigError("a player has its game and its options already: give positions alone")
         known, judge = run.game, run.judge()
-    if isinstance(positions, StateBatch):
+    if not isinstance(positions, StateBatch):
+        given = [positions] if isinstance(positions, str | State) else list(positions)
+        states = [
+            one if isinstance(one, State) else read_position(known, one, "positions", number)
+            for number, one in enumerate(given, 1)
+        ]
+        positions = StateBatch.from_states(states) if states else known.batch(0)
+    with no_progress():
         return analysis.analyse(positions, judge)
-    given = [positions] if isinstance(positions, str | State) else list(positions)
-    states = [
-        one if isinstance(one, State) else read_position(known, one, "positions", number)
-        for number, one in enumerate(given, 1)
-    ]
-    batch = StateBatch.from_states(states) if states else known.batch(0)
-    return analysis.analyse(batch, judge)
 
 
 def _show(command: Command) -> int:
@@ -337,11 +338,13 @@ def _show_position(
     source: str = "--moves",
     number: int = 1,
 ) -> None:
+    from playout.agents.runs.console import no_progress
     from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
 
     state = read_position(game, moves, source, number)
-    found = judge(StateBatch.from_states([state]))
+    with no_progress(command.quiet):
+        found = judge(StateBatch.from_states([state]))
     print(describe(state, found))
     if command.json is not None:
         from playout.agents.players.analysis import answer

@@ -1,6 +1,7 @@
 """Measure how good a run is; what that means depends on its kind (runs/kinds.py)."""
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, find_kind, folder_kind, own_policy
 from playout.agents.runs.options import check_device, make_command, run_options_last
-from playout.agents.runs.reporting import must_be_writable, write_json
+from playout.agents.runs.reporting import keep_noted, must_be_writable, write_json
+from playout.agents.runs.signals import Interrupted
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
@@ -40,7 +42,8 @@ class Command(EvalOptions):
     """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Also write the result to this file; - is standard output."""
+    """Also write the result to this file; - is standard output. A command that is stopped writes
+    what was complete, with "partial": true."""
 
 
 def main(command: Command) -> int:
@@ -50,10 +53,25 @@ def main(command: Command) -> int:
     check_device(command)
     if command.json is not None:
         must_be_writable(command.json)
-    found = _measured(command, command.game)
+    with keep_noted() as parts:
+        try:
+            found = _measured(command, command.game)
+        except Interrupted:
+            _leave(command, parts)
+            raise
     if command.json is not None:
         write_json(command.json, found)
     return 0
+
+
+def _leave(command: Command, parts: Mapping[str, Any]) -> None:
+    """Writes what was complete when a signal came, and says that it is not all."""
+    if not parts.keys() - {"checkpoint"}:
+        print("nothing was measured yet", file=sys.stderr)
+        return
+    print("partial: this is what was complete by then", file=sys.stderr)
+    if command.json is not None:
+        write_json(command.json, {**parts, "partial": True})
 
 
 def _measured(

@@ -23,6 +23,9 @@ SOUND = ("sound", "not checked", "without a manifest")
 class Command:
     """Show what is in a run and check its files.
 
+    Exit code 0: all that was looked at is sound; 1: something in the run is damaged, and is named;
+    2: there is no run that could be looked at.
+
     For example:
       playout inspect runs/demo
       playout inspect runs/demo --json - | jq .metrics.last
@@ -84,6 +87,7 @@ def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
                 "total": entry.info.get("total"),
                 "elapsed": entry.info.get("elapsed"),
                 "metric": entry.metric,
+                "rated_by": entry.info.get("rated_by"),
                 "best": best is not None and best.step == step,
                 "bytes": entry.bytes,
                 "ranks": entry.ranks,
@@ -168,7 +172,8 @@ def _print(found: dict[str, Any]) -> None:
         )
     print()
     if rows:
-        table("Checkpoints", ("number", "progress", "time", "metric", "size", "files"), rows)
+        columns = ("number", "progress", "time", _metric_of(found), "size", "files")
+        table("Checkpoints", columns, rows)
     else:
         print("no checkpoint yet")
     for model in found["models"]:
@@ -181,8 +186,17 @@ def _print(found: dict[str, Any]) -> None:
             table(title, ("name", "value"), [list(pair) for pair in pairs])
 
 
+def _metric_of(found: dict[str, Any]) -> str:
+    """What the checkpoints of a run are rated by; earlier versions did not note it."""
+    names = {entry["rated_by"] for entry in found["checkpoints"] if entry.get("rated_by")}
+    return names.pop() if len(names) == 1 else "metric"
+
+
 def main(command: Command) -> int:
-    """Print the summary; exit code 1 if anything in the run is damaged."""
+    """Print the summary; exit code 1 if anything in the run is damaged.
+
+    That is a finding; 2 is left, as everywhere, for a command that could not do its work.
+    """
     found = summary(RunDir.open(command.run), verify=command.verify)
     if command.json is not None:
         write_json(command.json, found)

@@ -360,7 +360,7 @@ def _play_all(
     """Every pairing in turn; games go to `over` and to the records as they end."""
     from playout.agents.rating.arena import num_games_of, round_robin
     from playout.agents.rating.games import to_record
-    from playout.agents.runs.console import progress
+    from playout.agents.runs.console import no_progress, progress
     from playout.envs.records import files as records
 
     total = num_games_of(game, len(players), command.games)
@@ -370,7 +370,7 @@ def _play_all(
         if command.records is not None:
             records.append(command.records, [to_record(game, one) for one in games])
 
-    with progress("match", total, unit="games", quiet=command.quiet) as tell:
+    with no_progress(command.quiet), progress("match", total, unit="games") as tell:
         return round_robin(
             players,
             game,

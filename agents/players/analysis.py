@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.hidden import search_drawn
+from playout.agents.players.patience import told_wait
 from playout.envs.core.game import CHANCE, NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
@@ -183,12 +184,13 @@ def solver_judge(solver: Solver) -> Judge:
     """Exact: an even policy over the moves that keep the outcome, the action best by score."""
 
     def judge(states: StateBatch) -> Analysis:
-        scores = solver.scores_of(states)
+        with told_wait("the solver", states):
+            scores = solver.scores_of(states)
+            lines = _best_lines(states, scores, solver)
         signs = np.where(scores == ILLEGAL, ILLEGAL_OUTCOME, np.sign(scores))
         value = signs.max(axis=1)
         keeps = signs == value[:, None]
         policy = (keeps / keeps.sum(axis=1, keepdims=True)).astype(np.float32)
-        lines = _best_lines(states, scores, solver)
         action = np.array([line[0] for line in lines], np.int32)
         q = np.where(scores == ILLEGAL, np.nan, signs).astype(np.float32)
         return Analysis(

@@ -25,7 +25,7 @@ def draw(path: Path, state: State, found: Analysis, *, row: int = 0) -> None:
         found: What is thought of it.
         row: Which row of `found`.
     """
-    if path.suffix == ".svg":
+    if path.suffix.lower() == ".svg":
         replace_file(path.absolute(), svg(state).encode())
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -6,7 +6,6 @@ kind says how (`GameKind`). Leaves out the players themselves.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -26,7 +25,7 @@ from playout.agents.runs.kinds import find_kind, folder_kind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError
+from playout.errors import ConfigError, likely_names
 
 # What a player's text begins with -> how the whole of it is written.
 FORMS = {
@@ -106,7 +105,7 @@ def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -
         path, _, last = path.rpartition(":")
         numbers.insert(0, last)
     if not path or not Path(path).is_dir():
-        close = difflib.get_close_matches(spec.partition(":")[0], FORMS, n=1)
+        close = likely_names(spec.partition(":")[0], FORMS)
         hint = (
             f"did you mean {FORMS[close[0]]}?"
             if close

@@ -107,8 +107,17 @@ class Forfeit:
 
 
 def results_without(num_players: int, seat: int) -> list[float]:
-    """The results of a game that the player of a seat has forfeited: all others have won."""
-    return [-1.0 if one == seat else 1.0 for one in range(num_players)]
+    """The results of a game that the player of a seat has forfeited.
+
+    It gets the worst result, -1, and the others share equally what it has lost: results add up to
+    0, as those of a game that was played out. Of two players the other one has won.
+
+    Args:
+        num_players: Seats of the game.
+        seat: Whose player has forfeited.
+    """
+    share = 1.0 / max(1, num_players - 1)
+    return [-1.0 if one == seat else share for one in range(num_players)]
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.players.patience import told_wait
 from playout.agents.players.player import Actions, Player, must_be_positions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
@@ -138,7 +139,8 @@ class PerfectPlayer(Player):
     def act(self, states: StateBatch) -> Actions:
         """A best action for each position."""
         must_be_positions(states, self.name, self.game)
-        scores = self.solver.scores_of(states)
+        with told_wait(self.name, states):
+            scores = self.solver.scores_of(states)
         best = scores == scores.max(axis=1, keepdims=True)
         if not self.solver.counts_plies:
             wins = winning_actions(states)

@@ -6,7 +6,7 @@ from the result.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,14 @@ class Evaluation:
         return self.std / max(len(self.returns), 1) ** 0.5
 
 
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """The episodes of several, in their order; there must be one at least."""
+    return Evaluation(
+        np.concatenate([part.returns for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
 @torch.no_grad()
 def evaluate_policy(
     policy: Policy,
@@ -61,6 +69,7 @@ def evaluate_policy(
     max_steps: int = MAX_STEPS,
     together: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    on_episodes: Callable[[Evaluation], None] | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes (rounded up to the same number in each environment).
 
@@ -77,6 +86,7 @@ def evaluate_policy(
         together: The environments are this rank's part; every rank calls it, and gets the episodes
             of all.
         stop: Looked at before each step.
+        on_episodes: Told episodes as they end.
 
     Raises:
         EnvironmentFault: An environment gave NaN or infinity, or none of its episodes ends.
@@ -127,6 +137,8 @@ def evaluate_policy(
         if over.any():
             ended = np.flatnonzero(over & (done < quota))
             found.append((totals[ended], lengths[ended]))
+            if on_episodes is not None and len(ended):
+                on_episodes(Evaluation(*found[-1]))
             done[ended] += 1
             totals[over] = 0.0
             lengths[over] = 0

@@ -11,16 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.ppo.evaluation import evaluate_policy, figures
+from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures, joined
 from playout.agents.ppo.league.player import evaluate_games, game_of, game_player
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.ppo.watching import watch
+from playout.agents.runs.checkpoint.chosen import choose_checkpoint, tell_checkpoint
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.agents.runs.reporting import note_found
+from playout.agents.runs.signals import Interrupted
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.sources import Source
@@ -67,6 +70,7 @@ def evaluate_own_policy(
         return evaluate_games(run, source, options, policy=policy)
     options.refuse_unused("opponents", "simulations", where="for an environment")
     episodes = 100 if options.episodes is None else options.episodes
+    chosen, options = choose_checkpoint(run, options)
     player = load_policy(run, options.which, machine=options, policy=policy)
     collect = collect_config(run)
     envs = make_environments(
@@ -76,8 +80,10 @@ def evaluate_own_policy(
         wrappers=collect.wrappers,
         options=collect.env_options,
     )
+    over: list[Evaluation] = []
     try:
         player.must_fit(envs.observation_space, envs.action_space)
+        about = tell_checkpoint(run, chosen)
         found = evaluate_policy(
             player.policy,
             envs,
@@ -85,9 +91,24 @@ def evaluate_own_policy(
             seed=derive_seed(options.seed, "eval"),
             deterministic=not options.stochastic,
             normalizer=player.normalizer,
+            on_episodes=over.append,
         )
+    except Interrupted:
+        if over:
+            print(
+                f"{len(joined(over).returns)} episodes were over, short ones first", file=sys.stderr
+            )
+            note_found(_told(run, options, joined(over), envs.reward_threshold))
+        raise
     finally:
         envs.close()
+    return about | _told(run, options, found, envs.reward_threshold)
+
+
+def _told(
+    run: RunDir, options: EvalOptions, found: Evaluation, threshold: float | None
+) -> dict[str, Any]:
+    """Returns and lengths, printed and as plain data."""
     result = {
         "env": run.config["env"],
         "episodes": len(found.returns),
@@ -98,7 +119,7 @@ def evaluate_own_policy(
         "min_reward": float(found.returns.min()),
         "max_reward": float(found.returns.max()),
         "mean_ep_length": float(found.lengths.mean()),
-        "reward_threshold": envs.reward_threshold,
+        "reward_threshold": threshold,
     }
     how = "sampled" if options.stochastic else "deterministic"
     low, high = figures(found.returns.min()), figures(found.returns.max())

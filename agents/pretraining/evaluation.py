@@ -22,6 +22,7 @@ from playout.agents.pretraining.data.sources import are_made, load, takes_size, 
 from playout.agents.pretraining.probes import MAX_ROWS, probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trunk import Trunk, trunk_of
+from playout.agents.runs.checkpoint.chosen import choose_checkpoint
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
@@ -37,6 +38,7 @@ def evaluate_trunk(
     Raises:
         ConfigError: the run has no trunk, or data of another shape. DataError: there are no labels.
     """
+    chosen, options = choose_checkpoint(run, options)
     trunk = trunk_of(run, options.which)
     name, data = _data(run, options, trunk, game)
     if data.train.shape != trunk.shape:
@@ -58,15 +60,17 @@ def evaluate_trunk(
         picture=picture,
     )
     if "rows" in found:
-        print(f"{options.probe} probe of {run.path}, held-out pictures of {name}")
+        print(f"{options.probe} probe of {run.path}, {chosen}, held-out pictures of {name}")
         tell_of_repeats(data)
         _print_rows(found)
     else:
+        print(f"{options.probe} of {run.path}, {chosen}")
         for what in ("trunk", "pixels"):
             _print_clusters(what, found[what])
         print(f"wrote {picture}")
     objective = run.config["pretrain"]["objective"] if run.kind == "pretrain-trunk" else run.kind
-    return {"data": name, "objective": objective, **found}
+    about = {"data": name, "objective": objective, **found}
+    return about if chosen is None else {"checkpoint": chosen.as_data(), **about}
 
 
 def _data(

@@ -8,6 +8,7 @@ shows what they draw. Left out: probes, which read other kinds of runs as well (
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,13 @@ from playout.agents.pretraining.pictures import draw_reconstructions
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, learned_trunk, restore_trunk
 from playout.agents.rating.intervals import share_interval
+from playout.agents.runs.checkpoint.chosen import Chosen, choose_checkpoint, tell_checkpoint
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.devices import resolve_device, resolve_dtype, to_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.agents.runs.reporting import note_found
 from playout.envs.core.game import NativeGame
 from playout.errors import CheckpointError, ConfigError, DataError, RunError
 from torch import Tensor, nn
@@ -169,10 +172,12 @@ def _trainer(
 
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """The objective on held-out data, or the classes of given pictures."""
+    chosen, options = choose_checkpoint(run, options)
     if options.pictures:
-        return {"pictures": _told(run, options)}
+        return _told(run, options, chosen)
     data = data_of(run)
     trainer = _trainer(run, options.which, data, options)
+    about = tell_checkpoint(run, chosen)
     test = trainer.data.test  # with the run's own augmentation
     rows = trainer.measurable(test)
     try:
@@ -181,7 +186,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
         trainer.close()
     print(f"{len(rows):,} held-out pictures of {test.name}")
     tell_of_repeats(data)
-    found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
+    found = about | {f"eval/{name}": value for name, value in measured.items()}
     found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
     for name, value in measured.items():
         print(f"{name:16} {value:.4f}")
@@ -193,8 +198,8 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     return found
 
 
-def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
-    """Says which classes given pictures are of; a row each."""
+def _told(run: RunDir, options: EvalOptions, chosen: Chosen | None) -> dict[str, Any]:
+    """Says which classes given pictures are of, `pictures`, a row each."""
     player = load(run, options.which, machine=options)
     if player.heads is None:
         raise RunError(f"{run.path} has learned no classes of pictures, so it cannot tell them")
@@ -202,7 +207,7 @@ def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
         map(Path, options.pictures), player.trunk.shape, size=run.config["image_size"]
     )
     data = Pictures(name="given", pixels=pixels, labels=np.full(len(paths), UNKNOWN, np.int64))
-    told: list[dict[str, Any]] = []
+    about, told = tell_checkpoint(run, chosen, file=sys.stderr), list[dict[str, Any]]()
     for start in range(0, len(paths), 256):
         rows = np.arange(start, min(start + 256, len(paths)))
         for row, shares in zip(rows, player.probabilities(data.images(rows)), strict=True):
@@ -211,7 +216,8 @@ def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
             print(f"{paths[row]}  {name}  {100 * shares[first]:.1f} %")
             named = dict(zip(player.classes, map(float, shares), strict=True))
             told.append({"file": str(paths[row]), "class": name, "probabilities": named})
-    return told
+        note_found({"pictures": [*told]})
+    return about | {"pictures": told}
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:

@@ -8,7 +8,9 @@ Every number comes with a 95 % interval.
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ from playout.agents.players.player import Player, RunPlayer, close
 from playout.agents.rating.arena import num_games_of, round_robin
 from playout.agents.rating.games import (
     MatchResult,
+    PlayedGame,
     counts_returns,
+    pair_up,
     points_interval,
     returns_of,
 )
@@ -33,7 +37,8 @@ from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate, weight_at_tables
 from playout.agents.runs.console import progress
 from playout.agents.runs.kinds import EvalOptions
-from playout.agents.runs.reporting import table
+from playout.agents.runs.reporting import note_found, noted, table
+from playout.agents.runs.signals import Interrupted
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
@@ -52,6 +57,12 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     Args:
         player: The run's player.
         options: Games, opponents and seed.
+
+    Returns:
+        `game`, `player`, `seed`, what `judge_positions` and `meet` return.
+
+    Raises:
+        Interrupted: A signal came; what was complete is printed and noted.
     """
     games = GAMES if options.episodes is None else options.episodes
     game = player.game
@@ -69,10 +80,23 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     if options.stochastic:
         player.temperature = 1.0
     report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": options.seed}
-    report["positions"] = judge_positions(player)
-    _print_positions(report["positions"])
+    over: list[PlayedGame] = []
     try:
-        report.update(meet(player, opponents, game, games, options.seed))
+        report["positions"] = judge_positions(player)
+        _print_positions(report["positions"])
+        if report["positions"]:
+            note_found(report)
+        report |= meet(player, opponents, game, games, options.seed, on_games=over.extend)
+    except Interrupted:
+        if "positions" not in report and (judged := noted().get("positions")):
+            note_found(report)
+            _print_positions(judged)
+        met = _rated_so_far(over, player, opponents)
+        if met:
+            note_found(report | met)
+            print(f"these {len(over)} games were over, short ones first", file=sys.stderr)
+            _print_matches(report | met)
+        raise
     finally:
         for opponent in opponents:
             close(opponent)
@@ -93,7 +117,7 @@ def judge_positions(player: RunPlayer, *, seconds: float | None = None) -> list[
         positions = load_scored_positions(player.game)
     except GameError:
         return []
-    found = []
+    found: list[dict[str, Any]] = []
     for name, judge in player.judges().items():
         rows = np.arange(len(positions))
         if deadline is not None:
@@ -101,6 +125,7 @@ def judge_positions(player: RunPlayer, *, seconds: float | None = None) -> list[
         with progress(name, len(rows), unit="positions") as tell:
             answers = analyse(positions.states[rows], judge, on_done=tell)
         found.append({"by": name, **shares(answers.action, positions.scores[rows])})
+        note_found({"positions": [*found]})
     return found
 
 
@@ -133,9 +158,24 @@ def shares(actions: npt.NDArray[np.int32], scores: npt.NDArray[np.int32]) -> dic
 
 
 def meet(
-    player: Player, opponents: list[Player], game: NativeGame, games: int, seed: int
+    player: Player,
+    opponents: list[Player],
+    game: NativeGame,
+    games: int,
+    seed: int,
+    *,
+    on_games: Callable[[list[PlayedGame]], None] | None = None,
 ) -> dict[str, Any]:
-    """A round robin of the player and its opponents; the last opponent's rating is set to 0."""
+    """A round robin of the player and its opponents; the last opponent's rating is set to 0.
+
+    Args:
+        player: Who is measured.
+        opponents: Whom it meets; they meet each other as well.
+        game: The game.
+        games: Of each pairing.
+        seed: Of openings and players.
+        on_games: Told games as they end.
+    """
     everybody = [player, *opponents]
     total = num_games_of(game, len(everybody), games)
     with progress("games", total, unit="games") as tell:
@@ -145,16 +185,37 @@ def meet(
             games,
             part="rating",
             seed=seed,
+            on_games=on_games,
             on_ply=lambda done, text: tell(int(done), text),
         )
+    return _rated(matches, player.name, game, anchor=opponents[-1].name)
+
+
+def _rated_so_far(
+    over: Sequence[PlayedGame], player: RunPlayer, opponents: Sequence[Player]
+) -> dict[str, Any]:
+    """As `meet`, of the games that were over; nothing where they compare nobody.
+
+    Where the last opponent has not played yet, the rating of another one is set to 0.
+    """
+    matches = [match for match in pair_up(over) if match.results()]
+    names = {name for match in matches for name in (match.a, match.b)}
+    if player.name not in names:
+        return {}
+    anchor = next(one.name for one in (*reversed(opponents), player) if one.name in names)
+    return _rated(matches, player.name, player.game, anchor=anchor)
+
+
+def _rated(
+    matches: Sequence[MatchResult], player: str, game: NativeGame, *, anchor: str
+) -> dict[str, Any]:
+    """The player's results, and ratings of all who have played."""
     ratings = rate(
         [result for match in matches for result in match.results()],
-        anchor=opponents[-1].name,
+        anchor=anchor,
         weight=weight_at_tables(game.num_players),
     )
-    results = [
-        score_of(match, player.name) for match in matches if player.name in (match.a, match.b)
-    ]
+    results = [score_of(match, player) for match in matches if player in (match.a, match.b)]
     players: list[dict[str, Any]] = [
         {
             "player": one.name,

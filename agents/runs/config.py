@@ -7,7 +7,6 @@ reads the same dataclasses) and what the settings mean.
 """
 
 import dataclasses
-import difflib
 import math
 import os
 import tomllib
@@ -20,7 +19,7 @@ import msgspec
 import numpy as np
 import tomli_w
 from playout.agents.runs.checkpoint.durable_io import describe
-from playout.errors import ConfigError
+from playout.errors import ConfigError, likely_names
 
 PRESETS = Path(__file__).parent.parent / "presets"
 _MAX_BYTES = 1 << 20
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 def nearest(name: str, names: Collection[str]) -> str:
     """A hint for a misspelt name: "did you mean X?" or the list of what there is."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    close = likely_names(name, names, least=0.5)
     if close:
         return f"did you mean {close[0]}?"
     shown = sorted(names)

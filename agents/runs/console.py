@@ -281,15 +281,30 @@ def make_console(
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 
+def is_silent() -> bool:
+    """Whether no progress is to be shown now."""
+    return _silent.get()
+
+
+@contextmanager
+def no_progress(quiet: bool = True) -> Iterator[None]:
+    """Shows no progress of what is done meanwhile, where a command is to be `quiet`."""
+    before = _silent.set(quiet or _silent.get())
+    try:
+        yield
+    finally:
+        _silent.reset(before)
+
+
 @contextmanager
 def silence() -> Iterator[None]:
     """Shows no progress and drops what is printed meanwhile, for calls from Python."""
-    before = _silent.set(True)
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            yield
-    finally:
-        _silent.reset(before)
+    with (
+        no_progress(),
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+    ):
+        yield
 
 
 class Tell(Protocol):

@@ -132,6 +132,8 @@ class _Loop:
         done, total = self.trainer.progress
         info: dict[str, Any] = {"done": done, "total": total, "elapsed": self.elapsed}
         info["evaluated"] = [self.evaluated, self.evaluated_at]
+        if metric is not None:
+            info["rated_by"] = self.trainer.best_metric
         if self.log is not None:
             info["metrics"] = self.log.mark()
         self.run.save(self.updates, state, own=own, metric=metric, keep=self.keep, info=info)

@@ -1,7 +1,8 @@
 """What commands print and write: JSON, tables, bars of text.
 
 A result goes into a file that readers see whole or not at all, or with `-` to standard output; then
-nothing else is printed there. What is reported is the commands' affair; progress is console.py's.
+nothing else is printed there. Its parts are noted as they are complete, for a command that a signal
+ends. What is reported is the commands' affair; progress is console.py's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +23,7 @@ from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import DataError
 
 _STDOUT = Path("-")
+_noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
 _json_stream: list[TextIO] = []  # standard output, while everything but JSON goes elsewhere
 
 
@@ -101,6 +104,29 @@ def write_json(path: Path, value: Any) -> None:
         print(data.decode(), end="", file=stream, flush=True)
     else:
         replace_file(path.absolute(), data)
+
+
+def note_found(found: Mapping[str, Any]) -> None:
+    """Keeps parts of a result that are complete; nothing where nobody asks for them."""
+    kept = _noted.get()
+    if kept is not None:
+        kept.update(found)
+
+
+def noted() -> Mapping[str, Any]:
+    """What was noted until now; nothing where nobody asks for it."""
+    return dict(_noted.get() or {})
+
+
+@contextlib.contextmanager
+def keep_noted() -> Iterator[dict[str, Any]]:
+    """Gives a dictionary of what is noted inside."""
+    kept: dict[str, Any] = {}
+    before = _noted.set(kept)
+    try:
+        yield kept
+    finally:
+        _noted.reset(before)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

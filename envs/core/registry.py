@@ -8,7 +8,6 @@ written form is game_text.py's part.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from inspect import isclass, ismodule
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from playout.envs import game_text as form
 from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError, GameError, PlayoutError
+from playout.errors import ConfigError, GameError, PlayoutError, likely_names
 from playout.own_code import load_object, trust, trust_given, trust_modules
 
 Factory = Callable[..., Any]
@@ -141,7 +140,7 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
         return _make(name, factory, params, origin=form.import_name(factory) or name)
     if name not in GAMES:
         names = [info.name for info in games()]
-        close = difflib.get_close_matches(name, names, n=1)
+        close = likely_names(name, names)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
         raise ConfigError(f"no game is named {name!r}; {hint} (module:Name is one of your own)")
     entry = GAMES[name]

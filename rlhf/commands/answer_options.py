@@ -151,9 +151,10 @@ def read_asked(path: Path) -> tuple[list[Prompt], list[str]]:
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where it stands, row) of a file; a line of text is a row with a prompt."""
-    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, to_text
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, suffix_of, to_text
 
-    if path.is_dir() or (path.suffix in SUFFIXES and path.suffix != ".jsonl"):
+    suffix = suffix_of(path)
+    if path.is_dir() or (suffix in SUFFIXES and suffix != ".jsonl"):
         yield from read_rows(path)
         return
     lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
@@ -164,11 +165,11 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line) if line.lstrip()[0] in '{"[' else line
         except (ValueError, RecursionError) as error:
-            if path.suffix == ".jsonl":
+            if suffix == ".jsonl":
                 raise DataError(f"{where}: not JSON: {error}") from None
             row = line
-        known = isinstance(row, dict) and (path.suffix == ".jsonl" or FIELDS & set(row))
-        if not known and not (path.suffix == ".jsonl" and isinstance(row, str)):
+        known = isinstance(row, dict) and (suffix == ".jsonl" or FIELDS & set(row))
+        if not known and not (suffix == ".jsonl" and isinstance(row, str)):
             row = line
         yield where, row if isinstance(row, dict) else {"prompt": row}
 

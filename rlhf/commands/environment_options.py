@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.rewards import RewardFunction
 
-# Tasks of which one has to begin, where those that fail are skipped.
-_TRIED = 8
-
 __all__ = ["EnvironmentOptions", "episode_evaluator", "named_environment", "open_environment"]
 
 
@@ -149,8 +146,7 @@ def episode_evaluator(
         dtype=found.dtype,
         as_user=found.as_user,
     )
-    several = _TRIED if found.on_failure == "skip" else 1
-    for request in found.requests()[:several]:
+    for request in found.to_be_tried():
         (first,) = engine.run([request])
         if first.answers:  # what one token is answered with says nothing yet
             if command.resume is None:  # runs of earlier versions go on

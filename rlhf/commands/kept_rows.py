@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.runs.reporting import must_be_writable, write_json
-from playout.rlhf.data.rows import write_rows
+from playout.rlhf.data.rows import suffix_of, write_rows
 
 SECONDS = 10.0  # after which rows are written that have come since
 SHARE = 10.0  # at least so many times what writing them took
@@ -58,7 +58,7 @@ class KeptRows:
 
 def write(path: Path, rows: list[Mapping[str, Any]]) -> None:
     """Rows as a list, or as lines."""
-    if path.suffix == ".jsonl":
+    if suffix_of(path) == ".jsonl":
         write_rows(path, rows)
     else:
         write_json(path, rows)

@@ -138,6 +138,12 @@ class CheckedEnvironment:
             return Step(reply, numbers, bool(done), bool(truncated))
         return Step(reply, self._number(reward), bool(done), bool(truncated))
 
+    def lists_answers(self, seed: int) -> bool:
+        """Whether an environment, made as for an episode of this seed, has a method `answers`."""
+        self._seed = int(seed)
+        self._inner = self._call("", self._factory)
+        return self._call("answers", lambda: callable(getattr(self._inner, "answers", None)))
+
     def answers(self) -> list[str] | None:
         """The legal answers now, or None where the environment does not say."""
         found = self._optional("answers")

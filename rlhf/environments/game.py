@@ -13,7 +13,7 @@ import numpy as np
 from playout.agents.players.analysis import rollout_judge
 from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
 from playout.agents.players.load import load_player, make_player
-from playout.agents.players.player import Player, choose
+from playout.agents.players.player import Player, choose, results_without
 from playout.agents.players.simple import RandomPlayer
 from playout.envs.core.game import TERMINAL, NativeGame, State
 from playout.envs.core.registry import game as find_game
@@ -21,7 +21,7 @@ from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step, Task
 from playout.rlhf.environments.game_options import SELF, GameOptions
-from playout.rlhf.environments.game_reward import MoveReward, forfeited
+from playout.rlhf.environments.game_reward import MoveReward
 from playout.rlhf.environments.game_sides import find_openings
 from playout.rlhf.environments.game_tasks import (
     Referee,
@@ -159,7 +159,7 @@ class GameEnvironment:
         over = state.is_terminal or loser is not None
         gained = state.returns / game.value_scale
         if loser is not None:
-            gained = np.array(forfeited(loser, game.num_players))
+            gained = np.array(results_without(game.num_players, loser))
         if over:
             self._result = float(gained[self._seat])
         if game.step_rewards and loser is None:
@@ -184,7 +184,7 @@ class GameEnvironment:
     def _lost(self, reward: float) -> float | dict[str, float]:
         """The end by an illegal answer: who wrote it gets `reward`, the others have won."""
         loser = self._state.to_play
-        results = forfeited(loser, self._games.game.num_players)
+        results = results_without(self._games.game.num_players, loser)
         rewards = {loser: reward}
         if self._options.mode == "game":
             self._result = results[self._seat]

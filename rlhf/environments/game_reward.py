@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from playout.agents.players.analysis import Judge
-from playout.agents.players.player import Player, choose
+from playout.agents.players.player import Player, choose, results_without
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import ILLEGAL
 from playout.rlhf.environments.game_tasks import Referee
 
-__all__ = ["EXACT", "REWARDS", "MoveReward", "forfeited", "play_out"]
+__all__ = ["EXACT", "REWARDS", "MoveReward", "play_out"]
 
 REWARDS = ("legal", "outcome", "regret", "search", "result")
 EXACT = ("outcome", "regret")
@@ -147,12 +147,6 @@ def _regret(scores: NDArray[np.int32], max_plies: int) -> NDArray[np.float32]:
     return np.where(legal, 1.0 - (best - worth) / 2.0, 0.0).astype(np.float32)
 
 
-def forfeited(loser: int, num_players: int) -> list[float]:
-    """The results of a game that a seat has given up: the others share what it lost."""
-    share = 1.0 / max(1, num_players - 1)
-    return [-1.0 if player == loser else share for player in range(num_players)]
-
-
 def play_out(state: State, player: Player, seed: int) -> NDArray[np.float32]:
     """The results float32 [P] when one player moves for all sides to the end; dice by the seed."""
     ply = 0
@@ -162,7 +156,7 @@ def play_out(state: State, player: Player, seed: int) -> NDArray[np.float32]:
             return state.returns
         actions, given_up = choose(player, StateBatch.from_states([state]), [()])
         if given_up:
-            results = forfeited(state.to_play, state.game.num_players)
+            results = results_without(state.game.num_players, state.to_play)
             return np.array(results, np.float32) * state.game.value_scale
         state = state.apply(int(actions[0]))
         ply += 1

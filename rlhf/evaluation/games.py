@@ -18,6 +18,7 @@ from playout.agents.rating.games import MatchResult
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs.kinds import EvalOptions
+from playout.agents.runs.reporting import note_found
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_player import LanguageGamePlayer
@@ -117,6 +118,7 @@ def evaluate_game_policy(player: LanguageGamePlayer, options: EvalOptions) -> di
         player.temperature = 1.0
     found: dict[str, Any] = {"moves": measure_moves(player, positions_for(player.game))}
     print(told(found["moves"]))
+    note_found(found)
     return found | evaluate_player(player, options)
 
 

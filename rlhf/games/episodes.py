@@ -20,7 +20,8 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
     """Shares of legal answers from the second turn on, with 95 % intervals.
 
     Args:
-        player: The policy and how it is shown positions; an illegal answer ends a game.
+        player: The policy, how it is shown positions (as a user's messages, or as plain text) and
+            how it answers; an illegal answer ends a game.
         count: Games, each by likeliest and by sampled answers.
 
     Returns:
@@ -36,6 +37,9 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
         factory,
         count,
         EpisodeLimits(player.longest),
+        stop=settings.stop,
+        constrained=settings.constrain,
+        as_user=not settings.plain,  # as the policy was asked while it learned
         dtype=player.dtype,
         tasks=factory.tasks("test"),
     )

@@ -162,7 +162,7 @@ class OnlineConfig(EpisodeOptions):
         check_optimizer(self.optimizer)
         if self.kl_estimator not in ESTIMATORS:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
-        _check_not_negative(self, "kl_coef")
+        _check_not_negative(self, "kl_coef", "microbatch")
         if self.missing_end_penalty is not None and not math.isfinite(self.missing_end_penalty):
             raise ConfigError(
                 f"missing_end_penalty must be a finite number, not {self.missing_end_penalty}"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.evaluation.evaluator import deviation
@@ -32,6 +33,7 @@ from playout.rlhf.online.rows import lay_out
 __all__ = ["EpisodeEvaluator"]
 
 SHOWN = 16
+TRIED = 8  # episodes of which one has to begin, where those that fail are skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +92,37 @@ class EpisodeEvaluator:
     def check_constrained(self) -> None:
         """Refuse to hold answers to a list where the environment never gives one.
 
+        It is made for that within the limits that an episode holds it to.
+
         Raises:
             ConfigError: It has no method `answers`.
+            EnvironmentFault: It cannot be made in time, or at all.
         """
         if not self.constrained:
             return
-        made = self.factory()
-        try:
-            if not callable(getattr(made, "answers", None)):
-                raise ConfigError(
-                    f"--constrained needs an environment that lists answers, and "
-                    f"{self.factory.name} has no method answers"
-                )
-        finally:
-            close = getattr(made, "close", None)
-            if callable(close):
-                close()
+        if not self._lists_answers():
+            raise ConfigError(
+                f"--constrained needs an environment that lists answers, and "
+                f"{self.factory.name} has no method answers"
+            )
+
+    def to_be_tried(self) -> list[EpisodeRequest]:
+        """Episodes of which one has to begin: one, or some where those that fail are skipped."""
+        return self.requests()[: TRIED if self.on_failure == "skip" else 1]
+
+    def _lists_answers(self) -> bool:
+        fault: EnvironmentFault | None = None
+        for request in self.to_be_tried():
+            made = CheckedEnvironment(self.factory, seconds=self.limits.call_seconds)
+            with kept_random_state():
+                try:
+                    return made.lists_answers(request.seed)
+                except EnvironmentFault as error:
+                    fault = error
+                finally:
+                    made.close()
+        assert fault is not None
+        raise fault
 
     def engine(self, model: Transformer | Decoder, *, temperature: float) -> EpisodeEngine:
         """What plays with `model` as it is now."""

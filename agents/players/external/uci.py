@@ -7,7 +7,6 @@ checked against those that the engine offers.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from playout.agents.players.external.process import EngineProcess, find_command
 from playout.agents.players.external.spec import EngineSpec
 from playout.agents.players.protocols.moves import in_uci, read_move, variant_of
 from playout.envs.core.game import NativeGame, State
-from playout.errors import ConfigError, EngineError, IllegalActionError
+from playout.errors import ConfigError, EngineError, IllegalActionError, likely_names
 
 MOVE_SECONDS = 0.1
 _OPTION = re.compile(
@@ -74,7 +73,7 @@ class UciClient(Client):
         """The line that sets an option; ConfigError where the engine has none like it."""
         known = {one.lower(): one for one in self._options}
         if name.lower() not in known:
-            close = difflib.get_close_matches(name.lower(), known, n=1)
+            close = likely_names(name.lower(), known)
             hint = f"; did you mean {known[close[0]]}?" if close else ""
             raise ConfigError(f"the engine has no option {name!r}{hint}")
         name = known[name.lower()]

@@ -24,9 +24,12 @@ from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
 from playout.agents.ppo.rollout import to_tensors
 from playout.agents.rating.intervals import mean_interval
+from playout.agents.runs.checkpoint.chosen import choose_checkpoint, tell_checkpoint
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.agents.runs.reporting import note_found
+from playout.agents.runs.signals import Interrupted
 from playout.agents.vector.sources import Source
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.envs.core.registry import game_text
@@ -195,6 +198,7 @@ def evaluate_games(
     run: RunDir, source: Source, options: EvalOptions, *, policy: nn.Module | None = None
 ) -> dict[str, Any]:
     """Points from the beginning of the game; of playout's games ratings with intervals as well."""
+    chosen, options = choose_checkpoint(run, options)
     learned = load(run, options.which, machine=options, policy=policy)
     count = 100 if options.episodes is None else options.episodes
     games = make_games(source, count, collect_config(run).env_options)
@@ -206,6 +210,7 @@ def evaluate_games(
         else:
             names = ("opponents", "simulations")
             options.refuse_unused(*names, where=f"for {source.text}, whom none of them plays")
+        about = tell_checkpoint(run, chosen)
         for name in fixed_opponents(games):
             points = play_fixed(
                 learned.policy,
@@ -216,16 +221,13 @@ def evaluate_games(
                 deterministic=not (options.stochastic or (player and player.game.hidden)),
             )
             found.append(_points(name, points))
+    except Interrupted:
+        if found:
+            _told(source.text, count, found)
+        raise
     finally:
         games.close()
-    print(
-        f"{source.text}, {count} games from the beginning, points "
-        + ", ".join(
-            f"against {one['opponent']} play {100 * one['score']:.1f} ± {100 * one['ci95']:.1f} %"
-            for one in found
-        )
-    )
-    result: dict[str, Any] = {"env": source.text, "from_the_beginning": found, **found[0]}
+    result = about | _told(source.text, count, found)
     if player is not None:
         from playout.agents.rating.evaluation import evaluate_player
 
@@ -234,6 +236,20 @@ def evaluate_games(
         rated = player.with_simulations(options.simulations or 0)
         print("Ratings, after random openings:")
         result |= evaluate_player(rated, options)
+    return result
+
+
+def _told(env: str, count: int, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Points from the beginning, printed, noted and as plain data."""
+    print(
+        f"{env}, {count} games from the beginning, points "
+        + ", ".join(
+            f"against {one['opponent']} play {100 * one['score']:.1f} ± {100 * one['ci95']:.1f} %"
+            for one in found
+        )
+    )
+    result = {"env": env, "from_the_beginning": found, **found[0]}
+    note_found(result)
     return result
 
 

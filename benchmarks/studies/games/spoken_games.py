@@ -27,6 +27,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.games.learned_games import kept_runs, told_cores
 from playout.benchmarks.tools.measuring import STUDIES, machine, write_result
+from playout.errors import PlayoutError, RunError
 from playout.rlhf.evaluation.games import judged_moves, meet_opponents, positions_for
 from playout.rlhf.games.recipe import SIZES
 
@@ -73,8 +74,14 @@ def about(run: RunDir, moves: Mapping[str, Any], minutes: float | None) -> dict[
 
 
 def spoken(run: RunDir) -> dict[str, Any]:
-    """A run of the recipe, and by stage what its report says."""
-    report = json.loads((run.path / "report" / "report.json").read_text(encoding="utf-8"))
+    """A run of the recipe, and by stage what its report says; RunError where it has none."""
+    path = run.path / "report" / "report.json"
+    if not path.is_file():
+        raise RunError(
+            f"{run.path} has no report: `playout rlhf games` writes it at its end "
+            f"(--resume {run.path} goes on)"
+        )
+    report = json.loads(path.read_text(encoding="utf-8"))
     stages = {one["stage"]: shares_of(one) for one in report["measured"]}
     last = report["measured"][-1]["moves"]
     own = about(run, last, run.config.get("minutes"))
@@ -177,9 +184,14 @@ def main() -> None:
     """Reads runs, writes the results and the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("runs", type=Path, nargs="+", help="of playout rlhf games, alphazero, ppo")
+    given = parser.parse_args().runs
+    try:
+        found = list(map(measured, given))
+    except PlayoutError as error:
+        parser.error(str(error))
     rows = {
         (run["game"], run["size"], run["seed"]): run
-        for run in [*kept_runs("spoken_games"), *map(measured, parser.parse_args().runs)]
+        for run in [*kept_runs("spoken_games"), *found]
     }
     runs = [rows[key] for key in sorted(rows)]
     print(write_result("studies/games/spoken_games", {"runs": runs, "claims": claims_of(runs)}))

@@ -26,6 +26,7 @@ from playout.benchmarks.studies.cases import (
 )
 from playout.benchmarks.studies.page import Page, compared, with_half
 from playout.rlhf.data.batches import Corpus
+from playout.rlhf.data.corpora import RATED
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
@@ -57,7 +58,7 @@ class Form:
 
     Attributes:
         source: Of the texts, as `choose_source` takes it.
-        read: Data sets that are read before, besides the messages; none: the usual ones.
+        read: Data sets that are read before, besides the messages; none: the made-up ones.
         width: Of the models.
         layers: Of the models.
         vocabulary: Of their tokenizer.
@@ -68,9 +69,9 @@ class Form:
     """
 
     source: str = "real"
-    read: tuple[str, ...] = ()
-    width: int = 96
-    layers: int = 3
+    read: tuple[str, ...] = ("film-reviews", *RATED)
+    width: int = 64
+    layers: int = 2
     vocabulary: int = 4096
     steps: int = 4000
     rows: int = 16

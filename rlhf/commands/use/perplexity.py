@@ -109,9 +109,9 @@ def _read(path: Path, document: bool) -> Rows:
     """(where it stands, row) of a file; a plain text is a row with a text."""
     from playout.errors import DataError
     from playout.rlhf.data.records import read_texts
-    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, to_text
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, suffix_of, to_text
 
-    if path.is_dir() or path.suffix in SUFFIXES:
+    if path.is_dir() or suffix_of(path) in SUFFIXES:
         rows = list(read_rows(path))
         if not rows:
             raise DataError(f"{path} holds no texts")

@@ -200,9 +200,9 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[Prompt]]:
     """The rows of a file as they are written again, and what is scored of each."""
     from playout.errors import DataError
-    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, to_text
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, suffix_of, to_text
 
-    if path.suffix in SUFFIXES or path.is_dir():
+    if suffix_of(path) in SUFFIXES or path.is_dir():
         found = [(row, _scored(row, where)) for where, row in read_rows(path)]
         if not found:
             raise DataError(f"{path} holds no texts")

@@ -7,7 +7,6 @@ get answers that are literals or small formulas.
 """
 
 import dataclasses
-import difflib
 import inspect
 import math
 import re
@@ -16,7 +15,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from playout.errors import ConfigError
+from playout.errors import ConfigError, likely_names
 from playout.rlhf.environments.adaptors.harmless import is_harmless
 from playout.rlhf.environments.adaptors.options import Options, import_package
 from playout.rlhf.environments.environment import (
@@ -249,7 +248,7 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
         if one == "composite":
             raise ConfigError(f"{where}: to mix datasets, join their names by +")
         if one not in DATASETS:
-            near = difflib.get_close_matches(one, DATASETS, 3, 0.4)
+            near = likely_names(one, DATASETS, count=3, least=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ConfigError(f"{where}: reasoning-gym has no dataset {one!r}{hint}")
     taken = Options(where, options)

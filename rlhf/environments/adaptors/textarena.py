@@ -8,7 +8,6 @@ swapped in around its calls, and everybody else's is left as it was.
 
 import contextlib
 import copy
-import difflib
 import inspect
 import io
 import random
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from playout.errors import ConfigError
+from playout.errors import ConfigError, likely_names
 from playout.own_code import load_object, trust
 from playout.rlhf.environments.adaptors.arena_moves import ArenaGame, find_move, listed_moves
 from playout.rlhf.environments.adaptors.options import Options, import_package
@@ -214,7 +213,7 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
     known = [game for game in ENV_REGISTRY if not game.endswith(("-raw", "-train"))]
     plain = name.removesuffix("-raw").removesuffix("-train")
     if plain not in ENV_REGISTRY:
-        near = difflib.get_close_matches(plain, known, 3, 0.4)
+        near = likely_names(plain, known, count=3, least=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(f"{where}: TextArena has no game {plain!r}{hint}")
     raw = f"{plain}-raw" if f"{plain}-raw" in ENV_REGISTRY else plain

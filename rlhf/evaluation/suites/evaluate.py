@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from playout.agents.runs.kinds import EvalOptions
-from playout.agents.runs.reporting import must_be_writable, table
+from playout.agents.runs.reporting import must_be_writable, note_found, table
+from playout.agents.runs.signals import Interrupted
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_texts
 from playout.rlhf.environments.game_prompt import GamePrompt
@@ -90,14 +91,14 @@ def _evaluated(
             check_asking(suite, asking)
     rival = None if options.against is None else other(options.against)
     rows: dict[str, dict[str, Any]] = {}
-    for name, suite in suites.items():
-        rows[name] = _asked(name, suite, subject, rival, asking, options, read)
-    if rival is not None:
-        _correct(rows)
-    _show(rows, options)
-    found: dict[str, Any] = {"model": str(subject.path), "suites": rows}
-    if options.against is not None:
-        found["against"] = str(options.against)
+    try:
+        for name, suite in suites.items():
+            rows[name] = _asked(name, suite, subject, rival, asking, options, read)
+    except Interrupted:
+        if rows:
+            _told_suites(rows, subject, options)
+        raise
+    found = _told_suites(rows, subject, options)
     if options.contamination:
         found["training_text"] = _told_text(read)
     if options.memorisation:
@@ -106,6 +107,20 @@ def _evaluated(
         picture = draw_reliability(rows, options.card.with_suffix(".png"))
         write_card(options.card, subject.path, subject.model, found, picture=picture)
         print(f"wrote {options.card}")
+    return found
+
+
+def _told_suites(
+    rows: dict[str, dict[str, Any]], subject: Subject, options: EvalOptions
+) -> dict[str, Any]:
+    """The suites that were asked, printed, noted and as plain data."""
+    if options.against is not None:
+        _correct(rows)
+    _show(rows, options)
+    found: dict[str, Any] = {"model": str(subject.path), "suites": rows}
+    if options.against is not None:
+        found["against"] = str(options.against)
+    note_found(found)
     return found
 
 

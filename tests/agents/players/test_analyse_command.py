@@ -177,8 +177,9 @@ def test_a_single_position_is_shown_with_its_board(capsys, tmp_path):
     assert json.loads(out.read_text())[0]["moves"] == "445566" and f"wrote {picture}" in text
 
 
-def test_a_board_is_drawn_alone_as_svg(capsys, tmp_path):
-    picture = tmp_path / "p.svg"
+@pytest.mark.parametrize("name", ["p.svg", "P.SVG"])
+def test_a_board_is_drawn_alone_as_svg(capsys, tmp_path, name):
+    picture = tmp_path / name
     code, text, _ = run(
         capsys, "tic_tac_toe", "--evaluator", "solver", "--moves", "51", "--plot", picture
     )

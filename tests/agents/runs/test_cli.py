@@ -74,6 +74,7 @@ def test_version_is_the_packages(capsys):
         (["inspec"], "unknown command 'inspec'; did you mean inspect?"),
         (["zzzz"], "unknown command 'zzzz'; there are "),
         (["rlhf", "zzzz"], "unknown stage 'zzzz'; there are "),
+        (["rlhf", "import"], "unknown stage 'import'; did you mean import-model?"),
         (["inspect", "/nowhere"], "/nowhere does not exist; `playout list runs`"),
         (["inspect", "/"], "/ is not a run directory"),
         (["analyse", "/nowhere"], "/nowhere is not a run directory (`playout list runs`"),

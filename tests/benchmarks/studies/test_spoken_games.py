@@ -44,6 +44,17 @@ def test_each_stage_has_a_row_and_the_last_one_is_held_against_what_was_wanted(t
     assert "| 83 (81 to 85) %; wanted 80 %: yes | 80 (" in rows[1] and "**no**" in rows[1]
 
 
+def test_a_run_without_a_report_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    run = RunDir.create(tmp_path / "run", kind="rlhf.games", config={"minutes": 90.0}, seed=3)
+    for path, said in ((run.path, "has no report"), (tmp_path, "is not a run directory")):
+        monkeypatch.setattr("sys.argv", ["spoken_games", str(path)])
+        with pytest.raises(SystemExit) as caught:
+            spoken_games.main()
+        assert caught.value.code == 2
+        *_, last = capsys.readouterr().err.splitlines()
+        assert last.startswith(f"spoken_games: error: {path} {said}")
+
+
 @pytest.mark.slow
 def test_a_run_of_self_play_is_asked_for_the_same_positions_and_drawn_beside(tmp_path, monkeypatch):
     fewer = replace(SIZES["small"], games=4, opponents=("random", "uct:10"))

@@ -1,13 +1,16 @@
 """Episodes whose answers are held to a list: what is sampled is what is learned from."""
 
+import random
+import time
 from pathlib import Path
 
 import playout
 import pytest
 import torch
 from playout.agents.networks.policy import Minibatch
-from playout.errors import ConfigError
+from playout.errors import ConfigError, EnvironmentFault
 from playout.rlhf.data import synthetic
+from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -200,6 +203,40 @@ def test_what_lists_no_answers_is_refused_where_answers_are_held_to_a_list(token
     EpisodeEvaluator(
         tokenizer, own_environment(Menu), 1, limits, constrained=True
     ).check_constrained()
+
+
+def test_what_is_made_to_ask_whether_it_lists_answers_is_held_to_the_limits(tokenizer):
+    made = []
+
+    class Slow(Menu):
+        def __init__(self):
+            made.append(random.random())
+            end = time.monotonic() + 5
+            while time.monotonic() < end:
+                pass
+
+    class Broken(Menu):
+        def __init__(self):
+            made.append(self)
+            if len(made) < 4:
+                raise OSError("no port is free")
+
+    def check(kind, **options):
+        limits = EpisodeLimits(call_seconds=0.05)
+        given = {"constrained": True, **options}
+        factory = EnvironmentFactory(kind.__name__, kind)
+        EpisodeEvaluator(tokenizer, factory, 8, limits, **given).check_constrained()
+
+    before = random.getstate()
+    with pytest.raises(EnvironmentFault, match=r"making it took longer than 0.05 s"):
+        check(Slow)
+    assert random.getstate() == before and len(made) == 1
+    made.clear()
+    with pytest.raises(EnvironmentFault, match="making it raised OSError: no port is free"):
+        check(Broken)
+    assert len(made) == 1
+    check(Broken, on_failure="skip")
+    assert len(made) == 4
 
 
 @pytest.mark.slow

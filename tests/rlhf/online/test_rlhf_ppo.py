@@ -20,7 +20,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.config import RLHFConfig
+from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.episodes import kl_estimate, score_episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.ppo import RLHFTrainer, adapt_kl_coef, make_critic
@@ -111,6 +111,12 @@ def test_the_critic_is_a_copy_of_the_reward_model_where_that_reads_the_policys_t
         make_critic("reward", model, other, reward)
     with pytest.raises(ConfigError, match="critic must be one of"):
         RLHFConfig(critic="none")
+
+
+@pytest.mark.parametrize("kind", [RLHFConfig, GRPOConfig])
+def test_a_negative_microbatch_is_refused(kind):
+    with pytest.raises(ConfigError, match="microbatch must be a number and not negative, not -3"):
+        kind(microbatch=-3)
 
 
 def test_the_coefficient_follows_the_target_within_its_bounds():
