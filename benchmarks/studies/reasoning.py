@@ -69,7 +69,7 @@ class Setting:
     """Tokens of the longest answer."""
     batch: int = 128
     """Answers a round, in groups of eight."""
-    rate: float = 3e-4
+    rate: float = 4e-5
     """Learning rate of GRPO, which falls to zero."""
 
     loosely: str = ""
@@ -267,7 +267,7 @@ if __name__ == "__main__":
     parser.add_argument("--loosely", help="options by which answers are judged once more")
     parser.add_argument("--imitation", type=float, help="share of the minutes for examples")
     parser.add_argument("--batch", type=int, help="answers a round, by default 128")
-    parser.add_argument("--rate", type=float, help="GRPO's learning rate, by default 3e-4")
+    parser.add_argument("--rate", type=float, help="GRPO's learning rate, by default 4e-5")
     parser.add_argument("--vocabulary", type=int, help="pieces of a new model, by default 300")
     parser.add_argument("--width", type=int, help="of the model, by default 128")
     parser.add_argument("--layers", type=int, help="by default 4")

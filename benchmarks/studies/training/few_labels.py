@@ -73,7 +73,7 @@ class Form:
     width: int = 64
     layers: int = 2
     vocabulary: int = 4096
-    steps: int = 4000
+    steps: int = 3000
     rows: int = 16
     counts: tuple[tuple[int, int], ...] = ((100, 150), (1000, 400), (0, 1000))
     batch: int = 32
