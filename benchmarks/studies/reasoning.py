@@ -137,6 +137,7 @@ def planned(
             probe = learn(stage, base, {**given, **few}, _PROBED[stage], Path(folder) / "probe")
             seconds = seconds_a_step(probe)
         count = max(2, round(share * 60 * setting.minutes / seconds))
+        plan.parent.mkdir(parents=True, exist_ok=True)
         write_json(plan, kept := {**kept, stage: count})
     return int(kept[stage])
 

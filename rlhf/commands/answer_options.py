@@ -5,8 +5,6 @@ The flags cost no torch. Prompts of files are read here too, so that every comma
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from playout.rlhf.generation.player import LanguagePlayer
 
 __all__ = ["AnswerOptions", "answer_dtype", "as_turns", "open_player", "read_asked"]
-
-FIELDS = {"messages", "conversations", "prompt", "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,40 +134,16 @@ def read_asked(path: Path) -> tuple[list[Prompt], list[str]]:
         DataError: A row is none of these.
     """
     from playout.rlhf.data.conversations import prompt_of
+    from playout.rlhf.environments.prompts import mixed_rows
 
     prompts: list[Prompt] = []
     names: list[str] = []
-    for where, row in _lines(path):
+    for where, row in mixed_rows(path):
         prompts.append(prompt_of(row, where, empty=True))
         names.append(where)
     if not prompts:
         raise DataError(f"{path} holds no prompts")
     return prompts, names
-
-
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where it stands, row) of a file; a line of text is a row with a prompt."""
-    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, suffix_of, to_text
-
-    suffix = suffix_of(path)
-    if path.is_dir() or (suffix in SUFFIXES and suffix != ".jsonl"):
-        yield from read_rows(path)
-        return
-    lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line) if line.lstrip()[0] in '{"[' else line
-        except (ValueError, RecursionError) as error:
-            if suffix == ".jsonl":
-                raise DataError(f"{where}: not JSON: {error}") from None
-            row = line
-        known = isinstance(row, dict) and (suffix == ".jsonl" or FIELDS & set(row))
-        if not known and not (suffix == ".jsonl" and isinstance(row, str)):
-            row = line
-        yield where, row if isinstance(row, dict) else {"prompt": row}
 
 
 def as_turns(prompt: Prompt, *, wrap: bool, system: str) -> Prompt:

@@ -45,11 +45,11 @@ class EnvironmentOptions:
         return {**config, "env_options": stored_options(config)} if config.get("env") else config
 
 
-def named_environment(env: Any) -> tuple[str, EnvironmentFactory | None]:
+def named_environment(env: Any, seconds: float = 60.0) -> tuple[str, EnvironmentFactory | None]:
     """What `env=` of a function in Python stands for: a name, or a class and where it is found.
 
     A class that no other process could import (one of the script that runs) has no name; a run then
-    cannot keep it, and whoever resumes the run gives it again.
+    cannot keep it, and whoever resumes the run gives it again. Making it may take so many seconds.
     """
     if isinstance(env, str) or env is None:
         return env or "", None
@@ -58,7 +58,7 @@ def named_environment(env: Any) -> tuple[str, EnvironmentFactory | None]:
 
     if isinstance(env, EnvironmentFactory):
         return "", env
-    return "", own_environment(env)
+    return "", own_environment(env, seconds=seconds)
 
 
 def open_environment(command: PolicyOptions) -> EnvironmentFactory | None:
@@ -66,6 +66,7 @@ def open_environment(command: PolicyOptions) -> EnvironmentFactory | None:
 
     Raises:
         ConfigError: There is no such environment, or only a run names its code.
+        EnvironmentFault: It takes longer to make than one call may.
     """
     name = getattr(command, "env", "")
     if not name:
@@ -83,7 +84,8 @@ def open_environment(command: PolicyOptions) -> EnvironmentFactory | None:
         kind, _, rest = name.partition(":")
         trust_modules(module, rest if kind in KINDS else name)  # whoever names it means it
     trust_language_environment(name, command.resume)
-    return load_environment(name, read_options(getattr(command, "env_options", "")))
+    options = read_options(getattr(command, "env_options", ""))
+    return load_environment(name, options, seconds=getattr(command, "env_timeout", 60.0))
 
 
 def episode_evaluator(

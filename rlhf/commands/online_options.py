@@ -82,7 +82,7 @@ def online_command(
     Returns:
         The command, the rows of prompts, the environment and the reward, each where it was given.
     """
-    name, environment = named_environment(env)
+    name, environment = named_environment(env, options.get("env_timeout", 60.0))
     scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
     given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(cls, prompts, path_as="prompts", text_as="prompt", **given)

@@ -104,6 +104,11 @@ def asked_and_said(row: Row, where: str) -> tuple[Prompt, str | None]:
     Texts may be empty; an answer follows a text as `join_texts` says.
     """
     name = _answer_field(row)
+    if not name and all(row.get(side) is not None for side in ("chosen", "rejected")):
+        raise DataError(
+            f"{where}: the row has two answers, chosen and rejected; give the one to measure as "
+            "'response'"
+        )
     if not name and not {"prompt", "messages", "conversations", "instruction"} & set(row):
         return text_field(row, where, "text", empty=True), None
     prompt = _asked(row, where, empty=True)

@@ -93,7 +93,10 @@ def encode_demonstrations(talk: ConversationFormat, items: Sequence[Demonstratio
             continue
         messages = [*item.prompt, {"role": "assistant", "content": item.response}]
         start = len(item.prompt) if item.learned_from < 0 else item.learned_from
-        rows += encode_turns(talk, messages, start)
+        try:
+            rows += encode_turns(talk, messages, start)
+        except DataError as error:
+            raise DataError(f"{item.where}: {error}" if item.where else str(error)) from None
     return rows
 
 
@@ -109,16 +112,16 @@ def encode_turns(
     for number, message in enumerate(messages):
         before = messages[:number]
         own = message["role"] == "assistant" and number >= start
-        if not own or not before or before[-1]["role"] == "assistant":
+        if not own or not before:
             continue
-        head = talk.render(before, answer=True)
+        head = talk.write(before, answer=True)
         if rows and head.startswith(written):
             ids, learned = rows[-1]
-            between = talk.tokenizer.encode_special(head[len(written) :])
+            between = talk.after_stop(talk.tokens(head[len(written) :], continues=True))
         else:
             ids, learned = [], []
             rows.append((ids, learned))
-            between = talk.tokenizer.encode_special(head)
+            between = talk.tokens(head)
         answer, text = _answer_pieces(talk, head, messages[: number + 1])
         ids += [*between, *answer]
         learned += [False] * len(between) + [True] * len(answer)
@@ -129,9 +132,9 @@ def encode_turns(
 def _answer_pieces(
     talk: ConversationFormat, head: str, messages: Sequence[Message]
 ) -> tuple[list[int], str]:
-    """The tokens of the last message with its stop token, and their text."""
-    tokenizer, content = talk.tokenizer, messages[-1]["content"].strip()
-    full = talk.render(messages)
+    """The tokens of the last message with its stop token, and the text before that token."""
+    tokenizer, content = talk.tokenizer, talk.marks.hide(messages[-1]["content"].strip())
+    full = talk.write(messages)
     # A template whose generation prompt is not how it begins a finished turn: say what was said.
     tail = full[len(head) :] if full.startswith(head) else content + _end_text(talk)
     after = tail.find(content)
@@ -140,24 +143,27 @@ def _answer_pieces(
     places = [(tail.find(text, after), token) for token, text in stops.items() if text]
     found = min((place for place in places if place[0] >= 0), default=None)
     if found is None:
-        # No end in the template: the document's own, or the policy would never stop.
-        return [*tokenizer.encode_special(tail.rstrip()), tokenizer.end_id], tail
+        # No end behind the last turn: the document's own, or the policy would never stop.
+        tail = tail.rstrip()
+        return [*talk.tokens(tail, continues=True), tokenizer.end_id], tail
     place, token = found
-    ids = [*tokenizer.encode_special(tail[:place]), token]
-    return ids, tail[: place + len(str(stops[token]))]
+    ids = talk.tokens(tail[: place + len(str(stops[token]))], continues=True)
+    if ids[-1:] != [token]:
+        ids = [*talk.tokens(tail[:place], continues=True), token]
+    return ids, tail[:place]
 
 
 def _end_text(talk: ConversationFormat) -> str:
     """What the template writes behind an answer, up to its stop token."""
     asked = {"role": "user", "content": "x"}, {"role": "assistant", "content": "\ue000"}
-    return talk.render(asked).rpartition("\ue000")[2]
+    return talk.write(asked).rpartition("\ue000")[2]
 
 
 def encode_answer(talk: ConversationFormat, prompt: Prompt, answer: str) -> list[int]:
     """The tokens of an answer as the policy would write them, its stop token included."""
     if isinstance(prompt, str):
         return [*talk.tokenizer.encode(answer, continues=True), talk.tokenizer.end_id]
-    head = talk.render(prompt, answer=True)
+    head = talk.write(prompt, answer=True)
     message = {"role": "assistant", "content": answer}
     return _answer_pieces(talk, head, [*prompt, message])[0]
 

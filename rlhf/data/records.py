@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,6 +75,8 @@ class Demonstration:
     answers are learned too; -1 for none."""
     turns: tuple[str, ...] = ()
     """What follows of an episode of plain texts: replies and further answers in turn."""
+    where: str = field(default="", compare=False, repr=False)
+    """File and line, for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +208,13 @@ def read_demonstrations(
     for where, row in read_rows(source):
         if "turns" in row:
             (first, second, *rest), start = turns_of(row, where)
-            found.append(Demonstration(first, second, start, tuple(rest)))
+            found.append(Demonstration(first, second, start, tuple(rest), where))
             continue
         prompt, answer, start = demonstration_parts(row, where)
         joined = join_texts(prompt, answer) if join else answer
         spaces += joined != answer
-        found.append(Demonstration(prompt, joined, -1 if isinstance(prompt, str) else start))
+        start = -1 if isinstance(prompt, str) else start
+        found.append(Demonstration(prompt, joined, start, where=where))
     _tell_spaces(spaces, len(found), tell)
     return _not_empty(found, source)
 

@@ -29,6 +29,7 @@ __all__ = [
     "STOPS",
     "CheckedEnvironment",
     "as_number",
+    "in_time",
     "kept_random_state",
     "kind_of",
     "seed_generators",
@@ -71,6 +72,18 @@ def _limited(seconds: float, function: Callable[[], T]) -> T:
     if late:
         raise _TooSlowError
     return found
+
+
+def in_time(seconds: float, what: str, function: Callable[[], T]) -> T:
+    """What a function of an environment returns; 0 seconds set no limit.
+
+    Raises:
+        EnvironmentFault: It takes longer; `what` is how the line begins.
+    """
+    try:
+        return _limited(seconds, function)
+    except _TooSlowError:
+        raise EnvironmentFault(f"{what} took longer than {seconds:g} s") from None
 
 
 @contextmanager
@@ -190,16 +203,13 @@ class CheckedEnvironment:
 
     def _call(self, name: str, function: Callable[[], T]) -> T:
         seed_generators(self._seed, self.turn, name)
+        what = f"the environment {self.name}: {name or 'making it'}"
         try:
-            found = _limited(self.seconds, function)
-        except _TooSlowError:
-            late = f"{name or 'making it'} took longer than {self.seconds:g} s"
-            raise self._fault(late) from None
+            found = in_time(self.seconds, what, function)
         except (*STOPS, EnvironmentFault):
             raise
         except BaseException as error:
-            what = f"{name} raised" if name else "making it raised"
-            raise self._fault(f"{what} {fault_of(error)}") from error
+            raise EnvironmentFault(f"{what} raised {fault_of(error)}") from error
         if inspect.iscoroutine(found):
             found.close()  # or Python warns that nobody waited for it
             raise self._fault(f"{name} is asynchronous (async def); episodes call it plainly")

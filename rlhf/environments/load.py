@@ -10,13 +10,13 @@ import importlib.util
 import inspect
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from playout.envs.game_text import read
-from playout.errors import ConfigError
+from playout.errors import ConfigError, EnvironmentFault
 from playout.own_code import fault_of, load_object, trust, trust_module
-from playout.rlhf.environments.checked import STOPS, kept_random_state, seed_generators
+from playout.rlhf.environments.checked import STOPS, in_time, kept_random_state, seed_generators
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
 __all__ = [
@@ -63,15 +63,20 @@ def stored_options(config: Mapping[str, Any]) -> str:
     return f"{text},goal=false" if text.strip() else "goal=false"
 
 
-def load_environment(name: str, options: Mapping[str, Any] | None = None) -> EnvironmentFactory:
+def load_environment(
+    name: str, options: Mapping[str, Any] | None = None, *, seconds: float = 60.0
+) -> EnvironmentFactory:
     """The environment of that name.
 
     Args:
         name: `KIND:rest` or `module:Class`; the module is found from the current folder on.
         options: Keyword arguments of the class, or options of the kind.
+        seconds: That making an object of one's own class, and asking it for tasks, may take; 0
+            sets no limit.
 
     Raises:
         ConfigError: There is no such environment, or it cannot be made with these options.
+        EnvironmentFault: It cannot be made in time.
     """
     kind, _, rest = name.partition(":")
     if not rest:
@@ -82,20 +87,34 @@ def load_environment(name: str, options: Mapping[str, Any] | None = None) -> Env
         module = f"playout.rlhf.environments.{room}{kind}"
         if importlib.util.find_spec(module) is None:
             raise ConfigError(f"environments of the kind {kind}: are not part of this version")
-        factory: EnvironmentFactory = importlib.import_module(module).make(
-            rest, dict(options or {})
-        )
-        return factory
-    return own_environment(load_object(name, "the environment"), name, options)
+        make: Callable[[str, Any], EnvironmentFactory] = importlib.import_module(module).make
+        given = dict(options or {})
+        if kind != "trl":  # what others make of their own may well take long
+            return make(rest, given)
+        return in_time(seconds, f"the environment {name}: making it", lambda: make(rest, given))
+    maker = load_object(name, "the environment")
+    return own_environment(maker, name, options, seconds=seconds)
 
 
 def own_environment(
-    maker: Any, called: str | None = None, options: Mapping[str, Any] | None = None
+    maker: Any,
+    called: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    seconds: float = 60.0,
 ) -> EnvironmentFactory:
     """A class of one's own (or a function that makes objects) with its options.
 
+    Args:
+        maker: The class or the function.
+        called: What errors call it; by default its own name.
+        options: Keyword arguments of `maker`.
+        seconds: That making the first one, and asking it for the tasks of a side, may take; 0 sets
+            no limit.
+
     Raises:
         ConfigError: It does not take the options, or what it makes has no `reset` and `step`.
+        EnvironmentFault: It cannot be made in time.
     """
     given = dict(options or {})
     name = called or str(getattr(maker, "__name__", type(maker).__name__))
@@ -112,8 +131,8 @@ def own_environment(
     try:
         with kept_random_state():  # what it draws is the same in a run that goes on
             seed_generators(name)
-            first = create()
-    except STOPS:
+            first = in_time(seconds, f"the environment {name}: making it", create)
+    except (*STOPS, EnvironmentFault):
         raise
     except BaseException as error:
         raise ConfigError(f"the environment {name} cannot be made: {fault_of(error)}") from error
@@ -128,13 +147,18 @@ def own_environment(
         asked = getattr(first, "tasks", None)
         if asked is None:
             return None
+
+        def ask() -> Any:
+            found = asked(split) if callable(asked) else asked[split]
+            if found is None or isinstance(found, Sequence):
+                return found
+            return list(itertools.islice(found, MAX_TASKS + 1))
+
         try:
             with kept_random_state():
                 seed_generators(name, split)
-                found = asked(split) if callable(asked) else asked[split]
-                if found is not None and not isinstance(found, Sequence):
-                    found = list(itertools.islice(found, MAX_TASKS + 1))
-        except STOPS:
+                found = in_time(seconds, f"the environment {name}: tasks({split!r})", ask)
+        except (*STOPS, EnvironmentFault):
             raise
         except BaseException as error:
             raise ConfigError(

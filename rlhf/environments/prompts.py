@@ -5,7 +5,10 @@ name. The reward is a function's.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,15 @@ from playout.rlhf.data.conversations import prompt_of, prompt_text
 from playout.rlhf.data.datasets import HELD_OUT, hold_out
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import Preference, prompt_key, prompt_rows
-from playout.rlhf.data.rows import Source, name_of
+from playout.rlhf.data.rows import (
+    SUFFIXES,
+    Source,
+    name_of,
+    read_bytes,
+    read_rows,
+    suffix_of,
+    to_text,
+)
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -25,6 +36,7 @@ __all__ = [
     "PromptTask",
     "episode_seed",
     "fitting",
+    "mixed_rows",
     "prompt_environment",
     "prompts_of",
     "read_prompt_tasks",
@@ -36,6 +48,7 @@ PROMPTS = "prompts"
 """Name of the environment that only asks."""
 PromptTask = str | Sequence[Mapping[str, str]] | Mapping[str, Any]
 """A text, a conversation, or a row with the field `prompt`."""
+_FIELDS = {"messages", "conversations", "prompt", "text"}
 _TEST_SEEDS = 1 << 30
 
 
@@ -73,8 +86,37 @@ def prompt_environment(
     return EnvironmentFactory(PROMPTS, PromptEnvironment, tasks)
 
 
+def mixed_rows(path: Path, field: str = "prompt") -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) of a file; a line of text is a row with that field.
+
+    Objects and texts may both stand in one file of lines; CSV, Parquet and folders hold rows.
+    """
+    suffix = suffix_of(path)
+    if path.is_dir() or (suffix in SUFFIXES and suffix != ".jsonl"):
+        yield from read_rows(path)
+        return
+    lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line) if line.lstrip()[0] in '{"[' else line
+        except (ValueError, RecursionError) as error:
+            if suffix == ".jsonl":
+                raise DataError(f"{where}: not JSON: {error}") from None
+            row = line
+        known = isinstance(row, dict) and (suffix == ".jsonl" or _FIELDS & set(row))
+        if not known and not (suffix == ".jsonl" and isinstance(row, str)):
+            row = line
+        yield where, row if isinstance(row, dict) else {field: row}
+
+
 def read_prompt_tasks(
-    source: Source, *, check: Callable[[Prompt], object] = lambda prompt: None
+    source: Source,
+    *,
+    check: Callable[[Prompt], object] = lambda prompt: None,
+    mixed: bool = False,
 ) -> list[dict[str, Any]]:
     """Prompts with all other fields of their rows.
 
@@ -84,12 +126,16 @@ def read_prompt_tasks(
     Args:
         source: A file, a folder, `hub:NAME[@CONFIG][:split]`, or rows (or texts).
         check: Is given each prompt, and raises DataError for one that cannot be answered.
+        mixed: A file of lines may hold both texts and objects (`mixed_rows`).
 
     Raises:
         DataError: A row has no prompt or one that `check` refuses, or there is no row.
     """
     found = []
-    for where, row in prompt_rows(source):
+    rows = prompt_rows(source)
+    if mixed and isinstance(source, str | os.PathLike) and not str(source).startswith("hub:"):
+        rows = mixed_rows(Path(source))
+    for where, row in rows:
         prompt = prompt_of(row, where)
         try:
             check(prompt)

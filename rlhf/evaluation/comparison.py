@@ -111,7 +111,7 @@ def comparison_of(
     longest = response_length(run.config)
     room = policy.config.max_position_embeddings - longest
     if prompts:
-        rows: list[dict[str, Any]] | None = read_prompt_tasks(prompts)
+        rows: list[dict[str, Any]] | None = read_prompt_tasks(prompts, mixed=True)
     else:
         sides = own_prompts(run, tokenizer, room)
         rows = None if sides is None else sides[1]

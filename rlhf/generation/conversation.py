@@ -1,8 +1,9 @@
 """Conversations as tokens: what a policy reads before it writes, and between two of its answers.
 
 A model with a chat template speaks in turns, any model goes on from a plain text. What the policy
-wrote stays the tokens that it wrote; only what others say is turned into tokens here, once.
-Messages are data/messages.py's, the template is template.py's.
+wrote stays the tokens that it wrote; only what others say is turned into tokens here, once. What a
+message spells is characters, what the template writes around it may be special tokens. Messages are
+data/messages.py's, the template is template.py's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from playout.errors import ConfigError, DataError, PlayoutError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
+from playout.rlhf.generation.chat.marks import END, Marks
 from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 
@@ -35,8 +37,12 @@ class ConversationFormat:
     tokenizer: Tokenizer
     template: ChatTemplate | None
     stop_ids: tuple[int, ...] = field(init=False)
+    marks: Marks = field(init=False, repr=False, compare=False)
+    _endless: bool = field(init=False, repr=False, default=False)
+    """The template ends no turn of the assistant's: the end of the text does."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "marks", Marks(self.tokenizer))
         stops = dict.fromkeys(self.tokenizer.stop_ids)
         if self.template is not None:
             # A template that fails is found when it is used: plain texts do without it.
@@ -44,6 +50,9 @@ class ConversationFormat:
                 tail = self._after_answer([{"role": "user", "content": "x"}])
                 end = self._end_of_turn(tail, special_ends=True)
                 stops.update(dict.fromkeys(tail[:end][-1:]))
+                ending = self.tokenizer.encode_special(self.tokenizer.end)
+                endless = not end and ending == [self.tokenizer.end_id]
+                object.__setattr__(self, "_endless", endless)
         object.__setattr__(self, "stop_ids", tuple(stops))
 
     @property
@@ -67,12 +76,11 @@ class ConversationFormat:
             return self.tokenizer.encode_prompts([prompt], special=special)[0]
         if prompt and prompt[-1]["role"] == "assistant":
             *before, last = prompt
-            text = self._render([*before, {**last, "content": _ANSWER}], answer=False)
-            head, found, _ = text.rpartition(_ANSWER)
+            head, found, _ = self.write([*before, _answered(last)], begun=True).rpartition(_ANSWER)
             if not found:
                 raise DataError("the chat template leaves the assistant's message out")
-            return self.tokenizer.encode_special(head + last["content"])
-        return self.tokenizer.encode_special(self._render(prompt, answer=True))
+            return self.tokens(head + self.marks.hide(last["content"]))
+        return self.tokens(self.write(prompt, answer=True))
 
     def between(self, reply: Prompt, ended: bool) -> list[int]:
         """The tokens that follow the policy's answer, up to where it writes again.
@@ -86,11 +94,15 @@ class ConversationFormat:
         """
         if self.template is None:
             if not isinstance(reply, str):
-                self._render(reply, answer=True)  # says that there is no template
+                self.render(reply)  # says that there is no template
             ids = self.tokenizer.encode(str(reply), continues=True)
             return ids if ended else [self.tokenizer.end_id, *ids]
         tail = self._after_answer(as_messages(reply))
-        return tail[self._end_of_turn(tail) :] if ended else tail
+        return self.after_stop(tail) if ended else tail
+
+    def after_stop(self, tail: Sequence[int]) -> list[int]:
+        """What follows an answer, as tokens, without the stop token that the policy wrote."""
+        return list(tail[self._end_of_turn(tail) :])
 
     def answer(self, ids: Sequence[int]) -> str:
         """The text that the policy wrote, without its stop token."""
@@ -101,9 +113,46 @@ class ConversationFormat:
 
     def render(self, messages: Sequence[Message], *, answer: bool = False) -> str:
         """A conversation as the template writes it; with `answer` up to where the policy writes."""
-        return self._render(messages, answer=answer)
+        return self._render(messages, messages, answer=answer)
 
-    def _render(self, messages: Sequence[Message], *, answer: bool) -> str:
+    def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        answer: bool = False,
+        begun: bool = False,
+        ends: bool = True,
+    ) -> str:
+        """The same for `tokens`: what messages spell is marked, and every answer has an end.
+
+        Args:
+            messages: The conversation.
+            answer: See `render`.
+            begun: The last message is the assistant's and goes on.
+            ends: Where the template ends no answer, the end of the text does.
+        """
+        hidden = [
+            {name: self.marks.hide(value) for name, value in message.items()}
+            for message in messages
+        ]
+        ends = ends and self._endless
+        for message in hidden[: len(hidden) - begun] if ends else []:
+            if message["role"] == "assistant":
+                message["content"] = message["content"].rstrip() + END
+        text = self._render(hidden, messages, answer=answer)
+        return text.replace(END, self.tokenizer.end) if ends else text
+
+    def tokens(self, text: str, *, continues: bool = False) -> list[int]:
+        """The tokens of what `write` wrote, or of a part of it that `continues` another."""
+        return self.tokenizer.encode_special(text, continues=continues, spelt=self.marks.spelt)
+
+    def _render(self, messages: Sequence[Message], said: Sequence[Message], *, answer: bool) -> str:
+        """What the template makes of messages; `said` are the ones that an error names."""
+        if self.template is None and self.tokenizer.template is not None:
+            raise ConfigError(
+                "with --plain the model's chat template is left alone, so it takes plain texts and "
+                "no messages; leave --plain out"
+            )
         if self.template is None:
             raise ConfigError(
                 "the model has no chat template, so it takes plain texts and no messages; start "
@@ -117,17 +166,17 @@ class ConversationFormat:
                 eos_token=self.tokenizer.end,
             )
         except DataError as error:  # one of thousands may be what a template does not take
-            said = [m["content"] for m in messages if m["content"] and m["content"] != _ANSWER]
-            ends = f" (the conversation that ends in {said[-1][-60:]!r})" if said else ""
+            texts = [m["content"] for m in said if m["content"] and m["content"] != _ANSWER]
+            ends = f" (the conversation that ends in {texts[-1][-60:]!r})" if texts else ""
             raise DataError(f"{error}{ends}") from None
 
     def _after_answer(self, reply: Sequence[Message]) -> list[int]:
         """Tokens behind an assistant's message that `reply` follows."""
-        asked = {"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}
-        _, found, tail = self._render([*asked, *reply], answer=True).rpartition(_ANSWER)
+        asked = {"role": "user", "content": "x"}, _answered({"role": "assistant"})
+        _, found, tail = self.write([*asked, *reply], answer=True).rpartition(_ANSWER)
         if not found:
             raise DataError("the chat template leaves the assistant's answers out")
-        return self.tokenizer.encode_special(tail)
+        return self.tokens(tail, continues=True)
 
     def _end_of_turn(self, tail: Sequence[int], *, special_ends: bool = False) -> int:
         """How many tokens of `tail` the policy's own stop token stands for, blanks before it too.
@@ -143,6 +192,11 @@ class ConversationFormat:
             if self.tokenizer.decode([token]).strip():
                 return 0
         return 0
+
+
+def _answered(message: Message) -> Message:
+    """An assistant's message with what stands for the policy's answer."""
+    return {**message, "content": _ANSWER}
 
 
 def conversation_format(
@@ -176,7 +230,7 @@ def fit_prompt(
 
     Of a plain text its beginning (left) or its end (right) goes. Of a conversation go, on the left,
     the earliest turns but for the system message; then, and on the right, the beginning or the end
-    of its longest message.
+    of its longest message; and the system message where nothing would be left of the last one.
 
     Args:
         talk: How prompts become tokens.
@@ -206,8 +260,15 @@ def fit_prompt(
             ids = talk.begin(messages)
             if len(ids) <= room:
                 return ids, whole - len(ids)
-    ids = _shorten(talk, messages, ids, room, truncate)
-    return ids, whole - len(ids)
+    shorter = _shorten(talk, messages, room, truncate)
+    if shorter is None and len(messages) > 1 and messages[0]["role"] == "system":
+        shorter = _shorten(talk, messages[1:], room, truncate)
+    if shorter is None:
+        raise DataError(
+            f"what the chat template adds alone takes the {room} tokens, so nothing is left of the "
+            "last message"
+        )
+    return shorter, whole - len(shorter)
 
 
 def _later_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
@@ -220,22 +281,30 @@ def _later_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
 def _shorten(
     talk: ConversationFormat,
     messages: Sequence[Message],
-    ids: list[int],
     room: int,
     truncate: Truncate,
-) -> list[int]:
-    """The tokens of a conversation whose longest messages are cut until all of it fits."""
+) -> list[int] | None:
+    """The tokens of a conversation whose longest messages are cut until all of it fits.
+
+    None if that leaves nothing of the last message.
+    """
     messages = list(messages)
+    asked, ids = messages[-1]["content"].strip(), talk.begin(messages)
     contents = [talk.tokenizer.encode(message["content"]) for message in messages]
     while (excess := len(ids) - room) > 0:
         place = max(range(len(messages)), key=lambda i: len(contents[i]))
+        others = range(len(messages) - 1)
+        if len(contents[-1]) <= excess and any(contents[i] for i in others):
+            place = max(others, key=lambda i: len(contents[i]))
         kept = max(0, len(contents[place]) - excess)
         if not contents[place]:
-            raise DataError(f"what the chat template adds alone has more than {room} tokens")
+            return None
         whole = contents[place]
         contents[place] = whole[:kept] if truncate == "right" else whole[len(whole) - kept :]
         # A cut may go through a character.
         text = talk.tokenizer.decode(contents[place]).strip("\ufffd")
         messages[place] = {**messages[place], "content": text}
+        if asked and not messages[-1]["content"].strip():
+            return None
         ids = talk.begin(messages)
     return ids

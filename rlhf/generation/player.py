@@ -190,7 +190,8 @@ class LanguagePlayer:
             self._read(talk, prompt, room, names[row] if names else f"prompt {row}")
             for row, prompt in enumerate(prompts)
         ]
-        stops = StopStrings(self.tokenizer, self.stop) if self.stop else None
+        plain = any(isinstance(prompt, str) for prompt in prompts)
+        stops = StopStrings(self.tokenizer, self.stop, continues=plain) if self.stop else None
         exact = len(prompts) != 1 if self.exact is None else self.exact
         answers: dict[int, Answer] = {}
         compiled = len(prompts) <= MAX_ROWS

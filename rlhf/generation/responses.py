@@ -81,7 +81,8 @@ def sample_responses(
             ids if len(ids) <= room else fit_prompt(talk, prompt, room, truncate, special=True)[0]
             for ids, prompt in zip(asked, prompts, strict=True)
         ]
-    stops = StopStrings(tokenizer, stop) if stop else None
+    plain = any(isinstance(prompt, str) for prompt in prompts)
+    stops = StopStrings(tokenizer, stop, continues=plain) if stop else None
     out = generate(
         model,
         asked,

@@ -22,7 +22,17 @@ class StopStrings:
         strings: What ends an answer; none of them is part of it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, strings: Iterable[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, strings: Iterable[str], *, continues: bool = True
+    ) -> None:
+        """Name the strings.
+
+        Args:
+            tokenizer: Of the policy.
+            strings: What ends an answer.
+            continues: Answers go on from a plain text; see `Tokenizer.decode`.
+        """
+        self._continues = continues
         self.strings = tuple(dict.fromkeys(strings))
         if "" in self.strings:
             raise ConfigError("a stop string must not be empty")
@@ -32,7 +42,9 @@ class StopStrings:
 
     def __call__(self, row: int, written: Sequence[int]) -> bool:
         """Whether the newest token completed a stop string."""
-        text = self._tokenizer.decode(written[-self._reach :])
+        newest = written[-self._reach :]
+        inside = len(newest) < len(written)  # of a text, not at its beginning
+        text = self._tokenizer.decode(newest, continues=inside or self._continues)
         return any(string in text for string in self.strings)
 
     def cut(self, text: str) -> str:

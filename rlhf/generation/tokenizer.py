@@ -1,9 +1,9 @@
 """Text to token ids: byte-level BPE through the `tokenizers` library, in Hugging Face's files.
 
-The ids of padding, end of text, mask and separator are named once here; padding is never the end of
-text, or a model would learn to ignore its own stopping. Files are tokenizer.json,
-tokenizer_config.json and chat_template.jinja, which `transformers` loads as they are. What a
-template does is template.py's.
+The ids of padding, end of text, mask and separator are named once here; padding is the end of text
+only where there is no other special token, since rows are masked by their lengths. Files are
+tokenizer.json, tokenizer_config.json and chat_template.jinja, which `transformers` loads as they
+are. What a template does is template.py's.
 """
 
 import json
@@ -40,11 +40,12 @@ class Tokenizer:
     """A vocabulary and its special tokens.
 
     Attributes:
-        pad_id: Fills rows; never equal to `end_id`.
+        pad_id: Fills rows; equal to `end_id` only where no other token is special.
         end_id: After every document; before it too where the vocabulary has no token for that.
         bos_id: Written before a document; -1 if nothing is.
         bos: Spelling of the token that begins a document, for templates; None if there is none.
         stop_ids: Tokens that end an answer, `end_id` first.
+        overruled: Ends in config.json that generation_config.json, which counts, does not name.
         template: How a conversation becomes a text; None where only plain text is understood.
         mask_id: Hides a token from an encoder; -1 if the vocabulary has none.
         separator_id: Between two sentences of an encoder; -1 if the vocabulary has none.
@@ -79,8 +80,6 @@ class Tokenizer:
         self.pad_id, self.end_id = self._id(pad), self._id(end)
         if self.pad_id < 0 or self.end_id < 0:
             raise CheckpointError(f"the tokenizer lacks {pad if self.pad_id < 0 else end}")
-        if self.pad_id == self.end_id:
-            raise CheckpointError("padding and end of text must be different tokens")
         self.bos_id = self._id(self.bos) if writes_bos and self.bos is not None else -1
         if self.bos_id not in (-1, self.end_id) and not inner.encode("").ids:
             # So that others who read the files begin documents alike.
@@ -88,6 +87,7 @@ class Tokenizer:
                 single=f"{self.bos} $A", special_tokens=[(self.bos, self.bos_id)]
             )
         self.stop_ids = tuple(dict.fromkeys([self.end_id, *stops]))
+        self.overruled: tuple[int, ...] = ()
         self.mask_id, self.separator_id = self._id(MASK), self._id(SEPARATOR)
         self.generation: dict[str, Any] = {}
         self._special = {
@@ -98,6 +98,9 @@ class Tokenizer:
         self._anchor: list[int] = []
         if "".join(inner.encode("a", add_special_tokens=False).tokens).startswith(_SPACE):
             self._anchor = list(inner.encode(_ANCHOR, add_special_tokens=False).ids)
+        # Some put that space behind every special token too, others at the first beginning alone.
+        again = self._anchor and self.encode_special(f"{end}a")[1:] == self.encode("a")
+        self._begins_again = bool(again)
 
     def _id(self, token: str) -> int:
         found = self.inner.token_to_id(token)
@@ -143,13 +146,47 @@ class Tokenizer:
         found = self.inner.encode_batch(texts, add_special_tokens=False)
         return [encoding.ids[before:] for encoding in found]
 
-    def encode_special(self, text: str) -> list[int]:
+    def encode_special(
+        self, text: str, *, continues: bool = False, spelt: Mapping[str, str] | None = None
+    ) -> list[int]:
         """Ids of a text in which spellings of special tokens are those tokens.
 
         For what a chat template wrote, here or before it came here (`encode_prompts`).
+
+        Args:
+            text: What is encoded.
+            continues: See `encode`.
+            spelt: Characters of the text, each in place of a text in which nothing is a token.
         """
         self.inner.encode_special_tokens = False
-        return list(self.inner.encode(text, add_special_tokens=False).ids)
+        before = len(self._anchor) if continues else 0
+        text = _ANCHOR + text if before else text
+        found = self.inner.encode(text, add_special_tokens=False)
+        if not spelt or not any(mark in text for mark in spelt):
+            return list(found.ids[before:])
+        ids: list[int] = []
+        now: list[int] = []  # since the last special token, which ends at `place`
+        place = 0
+        for token, (start, end) in [*zip(found.ids, found.offsets, strict=True), (-1, (-1, -1))]:
+            if token >= 0 and not self._spells(text[start:end], token):
+                now.append(token)
+                continue
+            part = text[place:start] if token >= 0 else text[place:]
+            if any(mark in part for mark in spelt):
+                part = "".join(spelt.get(letter, letter) for letter in part)
+                now = self.encode(part, continues=place > 0 and not self._begins_again)
+            ids += now if token < 0 else [*now, token]
+            now, place = [], end
+        return ids[before:]
+
+    def _spells(self, text: str, token: int) -> bool:
+        """Whether a token is a special one that a text names; an unknown character does not."""
+        return token in self._special and text.strip() == self.inner.id_to_token(token)
+
+    @property
+    def special_spellings(self) -> list[str]:
+        """What special tokens look like in a text."""
+        return [str(self.inner.id_to_token(token)) for token in sorted(self._special)]
 
     def encode_prompts(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """Plain prompts as a policy reads them, at least a token each.
@@ -203,7 +240,8 @@ class Tokenizer:
             ("padding", self.pad_id, padding),
             ("end", self.end_id, config.eos_token_id),
         ):
-            if theirs is not None and theirs != ours and theirs not in self.stop_ids:
+            known = (ours, *self.stop_ids, *self.overruled)
+            if theirs is not None and theirs not in known:
                 raise ConfigError(
                     f"the tokenizer's {name} token is {ours} and the model's {theirs}; "
                     "they do not belong together"
@@ -230,7 +268,7 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         replace_file(folder / "tokenizer.json", self.inner.to_str().encode())
         replace_file(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
-        if len(self.stop_ids) > 1 or self.generation:
+        if len(self.stop_ids) > 1 or self.generation or self.overruled:
             path = folder / "generation_config.json"
             ends = list(self.stop_ids) if len(self.stop_ids) > 1 else self.end_id
             values = {**self.generation, **_read(path), "eos_token_id": ends}
@@ -256,8 +294,11 @@ class Tokenizer:
         inner.no_truncation()
         named, model = (_read(folder / name) for name in ("tokenizer_config.json", "config.json"))
         generation = _read(folder / "generation_config.json")
-        ends = _numbers(generation.get("eos_token_id")) or _numbers(model.get("eos_token_id"))
-        ends = [end for end in ends if inner.id_to_token(end) is not None]
+        said = [
+            [end for end in _numbers(values.get("eos_token_id")) if inner.id_to_token(end)]
+            for values in (generation, model)
+        ]
+        ends = said[0] or said[1]
         end = _known(inner, named.get("eos_token"))
         if end is None:
             end = (inner.id_to_token(ends[0]) if ends else None) or END
@@ -274,6 +315,9 @@ class Tokenizer:
         writes_bos = bos is not None and (twice or first == [inner.token_to_id(bos)])
         pad = _known(inner, named.get("pad_token"))
         if pad is None or pad == end:
+            fills = [i for i in _numbers(model.get("pad_token_id")) if i not in ends]
+            pad = inner.id_to_token(fills[0]) if fills else None
+        if pad is None or pad == end:
             pad = _padding_token(inner, [end, bos])
         source = _template_source(folder / TEMPLATE_FILE, named)
         template = None if source is None else ChatTemplate(source)
@@ -281,6 +325,7 @@ class Tokenizer:
             inner, pad=pad, end=end, bos=bos, writes_bos=writes_bos, stops=ends, template=template
         )
         found.generation = {name: generation[name] for name in generation if name != "eos_token_id"}
+        found.overruled = tuple(end for end in said[1] if end not in found.stop_ids)
         return found
 
 
@@ -295,17 +340,17 @@ def _numbers(value: Any) -> list[int]:
 
 
 def _template_source(path: Path, named: Mapping[str, Any]) -> str | None:
-    """The text of the chat template; of several by name, the default one."""
+    """The text of the chat template; of several by name, the default one. An empty one is none."""
+    found = named.get("chat_template")
     if path.exists():
         try:
-            return path.read_text(encoding="utf-8")
+            found = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from None
-    found = named.get("chat_template")
     if isinstance(found, list):
         pairs = [item for item in found if isinstance(item, dict)]
         found = {item.get("name"): item.get("template") for item in pairs}.get("default")
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and found.strip() else None
 
 
 def _known(inner: _Tokenizer, value: Any) -> str | None:
@@ -316,15 +361,13 @@ def _known(inner: _Tokenizer, value: Any) -> str | None:
 
 
 def _padding_token(inner: _Tokenizer, taken: list[str | None]) -> str:
-    """A special token that may serve as padding; never the first of `taken`, others if need be."""
+    """A special token that may serve as padding; of `taken` only if need be, the first last."""
     special = inner.get_added_tokens_decoder()
     names = [special[index].content for index in sorted(special) if special[index].special]
     for name in [PAD, *reversed(names)]:
         if name not in taken and inner.token_to_id(name) is not None:
             return name
-    if len(taken) > 1:
-        return _padding_token(inner, taken[:1])
-    raise CheckpointError("the tokenizer has no special token left for padding; add <|pad|>")
+    return _padding_token(inner, taken[:1]) if len(taken) > 1 else str(taken[0])
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:

@@ -52,7 +52,7 @@ class AnswerTrie:
         blanks = (f" {one}" for one in answers if not one[0].isspace())
         spelt = [*answers, *blanks]
         tree: dict[tuple[int, ...], set[int]] = {}
-        for ids in self._tokenizer.encode_batch(spelt):
+        for ids in self._tokenizer.encode_batch(spelt, continues=True):
             for place, token in enumerate(ids):
                 tree.setdefault(tuple(ids[:place]), set()).add(token)
             tree.setdefault(tuple(ids), set()).update(self._stop)

@@ -212,6 +212,7 @@ def _tokenizer_beside(adapter: Path, base: Tokenizer) -> Tokenizer:
         template=own.template or base.template,
     )
     found.generation = {**base.generation, **own.generation}
+    found.overruled = tuple(token for token in base.overruled if token not in found.stop_ids)
     return found
 
 

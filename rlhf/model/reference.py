@@ -125,8 +125,8 @@ def _trees(obs: Tensor, valid: Tensor, context: int) -> _Trees | None:
     first = counted.argmax(1)
     longest = min(context, max(2 * width, 256))
     alike: dict[bytes, list[int]] = {}
-    for row in np.flatnonzero(counted.any(1)):
-        alike.setdefault(ids[row, : first[row] + 1].tobytes(), []).append(int(row))
+    for row in np.flatnonzero(counted.any(1)).tolist():
+        alike.setdefault(ids[row, : first[row] + 1].tobytes(), []).append(row)
     if not alike or 2 * len(alike) > rows + 1:  # few have another to share with
         return None
     where = np.zeros((rows, width), np.int64)

@@ -107,7 +107,8 @@ class EpisodeOptions:
     constrained: bool = False
     """Only what the environment lists as an answer can be written, however long it is."""
     env_timeout: float = 60.0
-    """Seconds that one call of an environment may take; 0: no limit."""
+    """Seconds that one call of an environment may take, its making and its list of tasks among
+    them; 0: no limit."""
     on_failure: Annotated[str, arg(metavar="stop|skip")] = "stop"
     """When an environment or a reward function fails: stop the run, or go on without that
     episode."""

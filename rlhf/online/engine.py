@@ -8,7 +8,7 @@ episodes.py's and the trainers'.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -30,7 +30,7 @@ from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode import Episode
 
-__all__ = ["EpisodeEngine", "EpisodeRequest", "describe"]
+__all__ = ["EpisodeEngine", "EpisodeRequest", "all_failed", "describe"]
 
 # Turn t of a stream draws from the stream with this many times t added.
 _TURN = 1 << 40
@@ -106,31 +106,47 @@ class EpisodeEngine:
         self.environment_seconds = self.model_seconds = 0.0
         self._deadline: float | None = None
 
-    def run(self, requests: Sequence[EpisodeRequest]) -> list[Episode]:
+    def run(
+        self,
+        requests: Sequence[EpisodeRequest],
+        *,
+        told: Callable[[int], object] = lambda over: None,
+    ) -> list[Episode]:
         """The episodes, in the order of the requests.
 
         What an environment does wrong is noted in its episode's `error`; the others go on.
+
+        Args:
+            requests: What is to be played.
+            told: Is given how many episodes are over, after each turn.
         """
         if self._deadline is None:
             self._deadline = time.monotonic() + (self.limits.max_seconds or np.inf)
         found: list[Episode] = []
         for start in range(0, len(requests), self.max_rows):
-            found += self._play(requests[start : start + self.max_rows], self._deadline)
+            before = len(found)  # what is told of a batch is told before the next one begins
+            now = requests[start : start + self.max_rows]
+            found += self._play(now, self._deadline, lambda over: told(before + over))  # noqa: B023
+            told(len(found))
         return found
 
-    def _play(self, requests: Sequence[EpisodeRequest], deadline: float) -> list[Episode]:
+    def _play(
+        self, requests: Sequence[EpisodeRequest], deadline: float, told: Callable[[int], object]
+    ) -> list[Episode]:
         seats = [_Seat(self, request) for request in requests]
         with kept_random_state():
             try:
                 live = [seat for seat in seats if seat.reset()]
                 if live:
-                    self._take_turns(live, deadline)
+                    self._take_turns(live, deadline, told)
             finally:  # environments may have started processes
                 for seat in seats:
                     seat.close()
         return [seat.episode for seat in seats]
 
-    def _take_turns(self, seats: list["_Seat"], deadline: float) -> None:
+    def _take_turns(
+        self, seats: list["_Seat"], deadline: float, told: Callable[[int], object]
+    ) -> None:
         rows = CachedRows(self.decoder, len(seats), exact=self.exact)
         streams = np.array([seat.request.stream for seat in seats])
         live, turn = np.arange(len(seats)), 0
@@ -161,6 +177,7 @@ class EpisodeEngine:
                     out_of_time=last_turn,
                 )
             live, turn = live[[not seat.over for seat in now]], turn + 1
+            told(len(seats) - len(live))
 
     def _trie(self, seats: list["_Seat"]) -> AnswerTrie:
         """What may be written, a row an episode."""
@@ -357,3 +374,8 @@ def describe(episode: Episode, longest: int = 300) -> str:
     return (
         f"{episode.error}; the episode (task {episode.task!r:.80}, seed {episode.seed}): {shown!r}"
     )
+
+
+def all_failed(count: int, what: str, first: str) -> str:
+    """What is said where nothing is left to go on with, though failures are skipped."""
+    return first if count == 1 else f"all {count} episodes {what} failed: {first}"

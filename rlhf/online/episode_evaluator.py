@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
@@ -24,7 +25,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, row_slices, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
-from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, all_failed, describe
 from playout.rlhf.online.episode import Episode, environment_metrics
 from playout.rlhf.online.episodes import score_or_mark, score_texts
 from playout.rlhf.online.rewards import RewardFunction
@@ -76,8 +77,15 @@ class EpisodeEvaluator:
             for number in range(self.count)
         ]
 
-    def play(self, model: Transformer | Decoder, *, temperature: float) -> list[Episode]:
+    def play(
+        self, model: Transformer | Decoder, *, temperature: float, notes: Path | None = None
+    ) -> list[Episode]:
         """The episodes as `model` plays them now.
+
+        Args:
+            model: The policy.
+            temperature: Of its answers.
+            notes: Where each episode's fault is written down if all fail and failures are skipped.
 
         Raises:
             EnvironmentFault: An environment failed and failures stop the run, or all failed.
@@ -86,7 +94,9 @@ class EpisodeEvaluator:
         found = engine.run(self.requests())
         good = [episode for episode in found if not episode.error]
         if len(good) < len(found) and (self.on_failure == "stop" or not good):
-            raise EnvironmentFault(describe(next(e for e in found if e.error)))
+            faults = [describe(episode) for episode in found if episode.error]
+            skip = self.on_failure == "skip"
+            raise EnvironmentFault(_none_left(faults, notes) if skip else faults[0])
         return good
 
     def check_constrained(self) -> None:
@@ -153,14 +163,16 @@ class EpisodeEvaluator:
         Args:
             model: The policy.
             reference: For KL in nats an episode.
-            folder: Of the run; no table if None.
+            folder: Of the run; no table if None. If all episodes fail and failures are skipped,
+                their faults are written to `folder`/failures.
             step: Names the table.
             kl_coef: Of the objective, the reward less so many times KL, which is left out where
                 rewards are given by role; no objective if None.
         """
         decoder = Decoder(model, dtype=self.dtype)
-        sampled, reward = self._scored(decoder, self.temperature)
-        greedy, greedy_reward = self._scored(decoder, 0.0)
+        notes = None if folder is None else folder / "failures" / f"evaluation-{step:06d}.txt"
+        sampled, reward = self._scored(decoder, self.temperature, notes)
+        greedy, greedy_reward = self._scored(decoder, 0.0, notes)
         rows = lay_out(sampled, self.tokenizer.pad_id)
         obs, actions, valid, *few = pack_to_device(
             [
@@ -213,14 +225,16 @@ class EpisodeEvaluator:
             found["objective"] = found["reward"] - kl_coef * found["kl"]
         return found
 
-    def _scored(self, model: Decoder, temperature: float) -> tuple[list[Episode], torch.Tensor]:
+    def _scored(
+        self, model: Decoder, temperature: float, notes: Path | None
+    ) -> tuple[list[Episode], torch.Tensor]:
         """Episodes, and what each brought in all, float32 [E]."""
-        played = self.play(model, temperature=temperature)
+        played = self.play(model, temperature=temperature, notes=notes)
         skip = self.on_failure == "skip"
         given, _ = (score_or_mark if skip else score_texts)(self.reward, played)
         good = [episode for episode in played if not episode.error]
         if not good:
-            raise DataError(describe(played[0]))
+            raise DataError(_none_left([describe(episode) for episode in played], notes))
         return good, given + torch.tensor([episode.total for episode in good])
 
     def _show(
@@ -258,3 +272,11 @@ class EpisodeEvaluator:
         """What `measure` finds, the objective too, under eval/."""
         found = self.measure(model, reference, folder=folder, step=step, kl_coef=kl_coef)
         return {f"eval/{name}": value for name, value in found.items()}
+
+
+def _none_left(faults: Sequence[str], notes: Path | None) -> str:
+    """What is said when all episodes of an evaluation failed, which are written down first."""
+    if notes is not None:
+        notes.parent.mkdir(exist_ok=True)
+        replace_file(notes, "".join(fault + "\n" for fault in faults).encode())
+    return all_failed(len(faults), "of an evaluation", faults[0])

@@ -4,7 +4,7 @@ What DPO learns from where nobody has voted. Votes of people are data/records.py
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +21,7 @@ from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
-from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, all_failed, describe
 from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.episodes import episodes_of, score_or_mark, score_texts
 from playout.rlhf.online.rewards import RewardFunction
@@ -41,6 +41,7 @@ def rank_samples(
     dtype: torch.dtype,
     tasks: Sequence[Any] | None = None,
     stop: Sequence[str] = (),
+    told: Callable[[int], object] = lambda done: None,
 ) -> list[Preference]:
     """The best and the worst of some sampled responses to each prompt, by a reward.
 
@@ -57,6 +58,7 @@ def rank_samples(
         dtype: Of matrix products.
         tasks: What belongs to each prompt, for reward functions that ask for it.
         stop: Texts that end a response.
+        told: Is given how many responses are there, from time to time.
     """
     if samples < 2:
         raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
@@ -74,6 +76,7 @@ def rank_samples(
             stop=stop,
             streams=range(draw * len(asked), (draw + 1) * len(asked)),
         )
+        told((draw + 1) * len(asked))
         episodes = episodes_of(answers)
         if tasks is not None:
             for episode, task in zip(episodes, tasks, strict=True):
@@ -103,6 +106,7 @@ def rank_episodes(
     samples: int = 4,
     seed: int = 0,
     skip: bool = False,
+    told: Callable[[int], object] = lambda over: None,
 ) -> list[Preference]:
     """Pairs from the best and the worst of some episodes of each task and seed.
 
@@ -120,6 +124,7 @@ def rank_episodes(
         samples: Episodes a task.
         seed: Of the tasks' order and of the environments.
         skip: Go on without episodes in which the environment or the reward failed.
+        told: Is given how many episodes are over, from time to time.
 
     Raises:
         EnvironmentFault: An environment failed, and failures are not skipped; or all episodes did.
@@ -139,11 +144,12 @@ def rank_episodes(
         for number in range(count)
         for draw in range(samples)
     ]
-    played = engine.run(requests)
+    played = engine.run(requests, told=told)
     given, _ = score_or_mark(reward, played) if skip else (None, None)
     failed = [episode for episode in played if episode.error]
     if failed and (not skip or len(failed) == len(played)):
-        raise EnvironmentFault(describe(failed[0]))
+        fault = describe(failed[0])
+        raise EnvironmentFault(all_failed(len(played), "to rank", fault) if skip else fault)
     if given is None:
         given, _ = score_texts(reward, played)
     scores = iter(given.tolist())

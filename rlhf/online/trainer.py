@@ -30,7 +30,7 @@ from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.sharding import gathered
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
-from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, all_failed, describe
 from playout.rlhf.online.episode import Episode, environment_metrics
 from playout.rlhf.online.episodes import (
     Episodes,
@@ -255,12 +255,15 @@ class OnlineTrainer(Trainer):
         if total:
             text = "".join(describe(episode) + "\n" for episode in failed)
             told = b"".join(ranks.everybody(text.encode()))
-            if self.config.on_failure == "stop" or total == of:
-                raise SharedFault(told.decode().split("\n", 1)[0])
+            fault = told.decode().split("\n", 1)[0]
+            if self.config.on_failure == "stop":
+                raise SharedFault(fault)
             if self.folder is not None and ranks.is_first():
                 folder = self.folder / "failures"
                 folder.mkdir(exist_ok=True)
                 replace_file(folder / f"{number:06d}.txt", told)
+            if total == of:
+                raise SharedFault(all_failed(of, f"of round {number}", fault))
         return [index for index, episode in enumerate(played) if not episode.error]
 
     def learn(self, episodes: Episodes) -> dict[str, float]:

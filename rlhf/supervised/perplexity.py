@@ -92,11 +92,29 @@ def as_scored(
     Raises:
         DataError: There is nothing to score.
     """
+    try:
+        return _as_scored(talk, prompt, answer, name, ends=ends, special=special)
+    except DataError as error:
+        if str(error).startswith(name):
+            raise
+        raise DataError(f"{name}: {error}") from None
+
+
+def _as_scored(
+    talk: ConversationFormat,
+    prompt: Prompt,
+    answer: str | None,
+    name: str,
+    *,
+    ends: bool,
+    special: bool,
+) -> Scored:
     if answer is not None:
         if ends:
             found = [_whole_answer(talk, prompt, answer, special=special)]
         else:
-            found = [_after(talk, talk.begin(prompt, special=special), answer)]
+            before = talk.begin(prompt, special=special)
+            found = [_after(talk, before, _gap(talk, prompt, answer) + answer)]
         texts = [answer]
     elif isinstance(prompt, str):
         first = talk.tokenizer.bos_id if talk.tokenizer.bos_id >= 0 else talk.tokenizer.end_id
@@ -118,19 +136,36 @@ def _after(talk: ConversationFormat, before: list[int], text: str) -> tuple[list
     return [*before, *talk.tokenizer.encode(text, continues=True)], len(before)
 
 
+def _read(talk: ConversationFormat, messages: Sequence[Message]) -> list[int]:
+    """What the policy reads before its next message, which may follow another one of its own."""
+    return talk.tokens(talk.write(messages, answer=True))
+
+
+def _gap(talk: ConversationFormat, prompt: Prompt, answer: str) -> str:
+    """The blanks that a template puts before an answer."""
+    if isinstance(prompt, str) or answer[:1].isspace() or prompt[-1]["role"] == "assistant":
+        return ""
+    head = talk.write(prompt, answer=True)
+    whole = talk.write([*prompt, {"role": "assistant", "content": "\ue000"}], begun=True)
+    gap = whole[len(head) :].partition("\ue000")[0] if whole.startswith(head) else ""
+    return "" if gap.strip() else gap
+
+
 def _turn(talk: ConversationFormat, messages: Sequence[Message]) -> tuple[list[int], int]:
     """The assistant's last message after what the policy read before it."""
-    before, whole = talk.begin(messages[:-1]), talk.begin(messages)
+    before, whole = _read(talk, messages[:-1]), talk.begin(messages)
     if whole[: len(before)] == before:
         return whole, len(before)
-    return _after(talk, before, messages[-1]["content"])
+    content = messages[-1]["content"]
+    return _after(talk, before, _gap(talk, messages[:-1], content) + content)
 
 
 def _whole_answer(
     talk: ConversationFormat, prompt: Prompt, answer: str, *, special: bool = False
 ) -> tuple[list[int], int]:
     """An answer up to its stop token after what the policy read before it."""
-    before = talk.begin(prompt, special=special)
+    plain = isinstance(prompt, str)
+    before = talk.begin(prompt, special=special) if plain else _read(talk, prompt)
     return [*before, *encode_answer(talk, prompt, answer)], len(before)
 
 

@@ -57,8 +57,8 @@ def encode_texts(
             rows.append(next(plain))
         else:
             talk = talk or conversation_format(tokenizer)
-            whole = talk.render(text)
-            rows.append(tokenizer.encode_special(whole if published else whole.rstrip()))
+            whole = talk.write(text, ends=False)
+            rows.append(talk.tokens(whole if published else whole.rstrip()))
     if sizes is not None:
         sizes += map(len, rows)
     return [_cut(row, length, truncate) if 0 < length < len(row) else row for row in rows]

@@ -1,5 +1,6 @@
 """The smallest sizes that a whole language pipeline can have, small models and ways of chat."""
 
+import json
 from functools import cache
 
 import torch
@@ -8,7 +9,8 @@ from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.stages.sizes import Recipe
-from tokenizers import AddedToken
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Inner
 
 MICRO = Recipe(
     vocab_size=300,
@@ -139,3 +141,58 @@ def as_before(run: RunDir, *names: str) -> None:
     with run.lock():
         run.update(config={key: run.config[key] for key in run.config if key not in names})
     (run.path / "config.toml").unlink()
+
+
+SPM_KINDS = ("prepend", "first")
+_SPM_ASKED = "{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %}"
+_SPM_LOOP = "{{ bos_token }}{% for m in messages %}"
+SPM_TEMPLATES = {
+    "llama": _SPM_LOOP + _SPM_ASKED + " {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}",
+    "mistral": _SPM_LOOP + _SPM_ASKED + "{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
+    "zephyr": (
+        "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+    ),
+}
+_SPM_TEXTS = ["the cat sat on the mat and the dog", "user assistant yes no yes"] * 4
+
+
+@cache
+def _spm_vocabulary() -> str:
+    inner = Inner(models.BPE(unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=90, special_tokens=special, show_progress=False)
+    inner.train_from_iterator(_SPM_TEXTS, trainer)
+    parts = json.loads(inner.to_str())
+    words = parts["model"]["vocab"]
+    for byte in range(256):
+        words.setdefault(f"<0x{byte:02X}>", len(words))
+    for letter in "INST[]/<>|:.,_abcdefghijklmnopqrstuvwxyz":
+        words.setdefault(letter, len(words))
+    parts["model"].update(byte_fallback=True, fuse_unk=True)
+    return json.dumps(parts)
+
+
+def sentencepiece(kind: str, template: str | None = None) -> Tokenizer:
+    """A small vocabulary as SentencePiece makes them, with one of `SPM_TEMPLATES` or none.
+
+    A text that begins gets a blank; with "prepend" so does what follows each special token, as in
+    Llama 2, with "first" only the first word of all, as in later conversions.
+    """
+    inner = Inner.from_str(_spm_vocabulary())
+    if kind == "prepend":
+        parts = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        inner.normalizer, inner.pre_tokenizer = normalizers.Sequence(parts), None
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    inner.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    chat = None if template is None else ChatTemplate(SPM_TEMPLATES[template])
+    return Tokenizer(inner, pad="<unk>", end="</s>", bos="<s>", template=chat)

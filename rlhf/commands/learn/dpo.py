@@ -120,7 +120,7 @@ def dpo(
     Returns:
         The run; `playout.load(run)` answers prompts.
     """
-    name, environment = named_environment(env)
+    name, environment = named_environment(env, options.get("env_timeout", 60.0))
     scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
     given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(Command, preferences, path_as="preferences", **given)
@@ -360,33 +360,36 @@ def _asked(command: Command, pairs: list[Preference] | None) -> list[Row]:
 
 def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preference]:
     """Pairs of the policy's own, of prompts or of episodes."""
+    from playout.agents.runs.console import progress
     from playout.rlhf.environments.prompts import PROMPTS
     from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.ranking import rank_episodes, rank_samples
 
-    if stage.environment is not None:
-        assert isinstance(stage.evaluator, EpisodeEvaluator)
-        if stage.environment.name == PROMPTS:  # each once, as plain prompts are
-            wanted = min(wanted, len(stage.environment.tasks("train") or ()))
-        return rank_episodes(
-            stage.evaluator.engine(stage.model, temperature=1.0),
-            stage.environment,
-            stage.reward,
-            count=wanted,
-            samples=command.samples,
-            seed=command.seed + 5,
-            skip=command.on_failure == "skip",
+    acted, asked, samples = stage.environment, stage.prompts[:wanted], command.samples
+    if acted is None:
+        wanted = len(asked)
+    elif acted.name == PROMPTS:  # each once, as plain prompts are
+        wanted = min(wanted, len(acted.tasks("train") or ()))
+    unit, seed = "answers" if acted is None else "episodes", command.seed + 5
+    with progress("pairs", wanted * samples, unit=unit, quiet=command.quiet) as tell:
+        if acted is not None:
+            assert isinstance(stage.evaluator, EpisodeEvaluator)
+            return rank_episodes(
+                *(stage.evaluator.engine(stage.model, temperature=1.0), acted, stage.reward),
+                count=wanted,
+                samples=samples,
+                seed=seed,
+                skip=command.on_failure == "skip",
+                told=tell,
+            )
+        assert stage.reward is not None
+        return rank_samples(
+            *(stage.model, stage.tokenizer, asked, stage.reward),
+            samples=samples,
+            max_new_tokens=stage.evaluator.max_new_tokens,
+            seed=seed,
+            dtype=stage.evaluator.dtype,
+            tasks=None if stage.tasks is None else stage.tasks[:wanted],
+            stop=command.stop,
+            told=tell,
         )
-    assert stage.reward is not None
-    return rank_samples(
-        stage.model,
-        stage.tokenizer,
-        stage.prompts[:wanted],
-        stage.reward,
-        samples=command.samples,
-        max_new_tokens=stage.evaluator.max_new_tokens,
-        seed=command.seed + 5,
-        dtype=stage.evaluator.dtype,
-        tasks=None if stage.tasks is None else stage.tasks[:wanted],
-        stop=command.stop,
-    )

@@ -25,7 +25,8 @@ class Command(ModelOptions):
     """A stage, a whole pipeline (its best policy) or a model folder."""
     texts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(required)")] = None
     """Plain text in paragraphs, or .jsonl, .csv or .parquet with `text`, with `prompt` and
-    `response` (the response is scored), or with `messages` (the assistant's are)."""
+    `response` (the response is scored), or with `messages` (the assistant's are); a line of .jsonl
+    that is no object is a text."""
     json: Annotated[Path | None, arg(metavar="OUT", help_behavior_hint="")] = None
     """Write the measures of all texts and of each here as well."""
     logprobs: bool = False
@@ -109,10 +110,11 @@ def _read(path: Path, document: bool) -> Rows:
     """(where it stands, row) of a file; a plain text is a row with a text."""
     from playout.errors import DataError
     from playout.rlhf.data.records import read_texts
-    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, suffix_of, to_text
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, suffix_of, to_text
+    from playout.rlhf.environments.prompts import mixed_rows
 
     if path.is_dir() or suffix_of(path) in SUFFIXES:
-        rows = list(read_rows(path))
+        rows = list(mixed_rows(path, "text"))
         if not rows:
             raise DataError(f"{path} holds no texts")
         return rows

@@ -156,8 +156,11 @@ class Session:
     def _write(self, ids: list[int], hear: Callable[[str], None]) -> Answer:
         player, talk = self.player, self.player.talk
         self._make_room(len(ids) + player.max_new_tokens)
-        stops = StopStrings(player.tokenizer, player.stop) if player.stop else None
-        text = AnswerText(player.tokenizer, stops, continues=not talk.speaks_in_turns)
+        goes_on = not talk.speaks_in_turns
+        stops = (
+            StopStrings(player.tokenizer, player.stop, continues=goes_on) if player.stop else None
+        )
+        text = AnswerText(player.tokenizer, stops, continues=goes_on)
         tokens: list[int] = []
         logprobs: list[float] = []
 

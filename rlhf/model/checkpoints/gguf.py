@@ -200,17 +200,19 @@ def _mixture(file: _File) -> dict[str, Any]:
 
 def _scaling(file: _File) -> dict[str, Any]:
     """The rotary scaling of the header in config.json's words."""
-    kind = file.own("rope.scaling.type", "none")
+    # Older files say `scale_linear`; a factor without a type is linear.
+    factor = file.own("rope.scaling.factor") or file.own("rope.scale_linear")
+    kind = file.own("rope.scaling.type", "linear" if factor not in (None, 0, 1) else "none")
     if kind == "none":
         return {}
     names = {
-        "factor": "factor",
         "original_max_position_embeddings": "original_context_length",
         "beta_fast": "yarn_beta_fast",
         "beta_slow": "yarn_beta_slow",
         "attention_factor": "yarn_attn_factor",
     }
     found = {ours: file.own(f"rope.scaling.{theirs}") for ours, theirs in names.items()}
+    found["factor"] = factor
     return {"rope_type": kind, **{name: value for name, value in found.items() if value}}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from playout.errors import CheckpointError
 from playout.rlhf.generation.chat.template import ChatTemplate
-from playout.rlhf.generation.tokenizer import PAD, Tokenizer
+from playout.rlhf.generation.tokenizer import Tokenizer
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Inner
 
@@ -120,14 +120,14 @@ def _token(value: Value, name: str, tokens: list[str], source: str) -> str | Non
 
 
 def _padding(named: str | None, special: list[str], end: str, bos: str | None) -> str:
-    """The token that fills rows: never the end, or a model would learn to ignore its stopping."""
+    """The token that fills rows: the end only where no other is special."""
     if named is not None and named != end:
         return named
     spare = [token for token in special if token not in (end, bos)] or [
         token for token in special if token != end
     ]
     if not spare:
-        return PAD  # refused by the tokenizer, in its words, if it is not there
+        return end
     found = [token for token in spare if "pad" in token.lower()]
     return (found or [token for token in spare if token not in ENDS] or spare)[-1]
 

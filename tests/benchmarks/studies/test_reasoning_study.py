@@ -46,6 +46,11 @@ def test_the_study_runs_says_what_it_found_and_goes_on(tmp_path, monkeypatch, ca
     assert run.record["finished"] and run.config["group"] == 8
     assert reasoning.main(quick=True, folder="found", **TINY) == 0
     assert capsys.readouterr().out == said  # nothing is learned twice
+    base = str(tmp_path / "found" / "seed-0" / "sft" / "model")
+    assert reasoning.main(quick=True, folder="reward", base=base, loosely="", **TINY) == 0
+    said = capsys.readouterr().out
+    assert "% right before, " in said and "imitation" not in said
+    assert not (tmp_path / "reward" / "seed-0" / "sft").exists()
     sys.modules.pop("sums_of_a_study", None)
 
 

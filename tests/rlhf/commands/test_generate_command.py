@@ -133,7 +133,7 @@ def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_pat
         (
             ["the", json.dumps({"messages": TALK})],
             ["--plain"],
-            "prompts.jsonl, line 2: the model has no chat template",
+            "prompts.jsonl, line 2: with --plain the model's chat template is left alone",
         ),
         (["the"], ["--min-p", "2"], "min_p must be from 0 to 1"),
     ],

@@ -68,13 +68,14 @@ def test_a_learned_conversation_is_the_one_that_is_held(style):
     assert whole[: len(ids)] == ids and not tokenizer.decode(whole[len(ids) :]).strip()
 
 
-def test_only_answers_after_the_prompt_are_learned_and_none_that_follows_another():
+def test_only_answers_after_the_prompt_are_learned_and_each_after_the_template_s_own_text():
     talk = conversation_format(chat_tokenizer("chatml"))
     ((ids, learned),) = encode_turns(talk, TALK, start=3)
     assert [talk.answer(span) for span in spans(ids, learned)] == ["yes"]
     twice = [TALK[0], say("assistant", "a"), say("assistant", "b")]
     ((ids, learned),) = encode_turns(talk, twice)
-    assert [talk.answer(span) for span in spans(ids, learned)] == ["a"]
+    assert [talk.answer(span) for span in spans(ids, learned)] == ["a", "b"]
+    assert ids == talk.tokenizer.encode_special(talk.render(twice).rstrip())
 
 
 def test_a_template_that_rewrites_earlier_turns_gives_a_row_a_turn():

@@ -3,15 +3,18 @@
 import asyncio
 import random
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from playout.agents.runs.signals import Interrupted
 from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.rlhf.commands.environment_options import named_environment, open_environment
+from playout.rlhf.environments import load
 from playout.rlhf.environments.adaptors import trl
 from playout.rlhf.environments.checked import CheckedEnvironment, seed_generators
-from playout.rlhf.environments.load import own_environment
+from playout.rlhf.environments.load import load_environment, own_environment
 from playout.rlhf.environments.prompts import prompt_environment
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest
@@ -121,6 +124,51 @@ def test_a_call_that_swallows_its_time_limit_is_a_fault_all_the_same(step):
     with pytest.raises(EnvironmentFault, match=r"step took longer than 0\.05 s$"):
         held.step("")
     assert time.monotonic() - begun < 2
+
+
+def waits(*_):
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        pass
+    yield from ()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "late"),
+    [
+        (None, "making it"),
+        (lambda split: list(waits()), r"tasks\('train'\)"),
+        (lambda split: waits(), r"tasks\('train'\)"),
+    ],
+)
+def test_making_an_environment_and_its_tasks_have_the_limit_of_a_call(tasks, late):
+    class Slow(Dice):
+        def __init__(self):
+            list(waits() if tasks is None else ())
+
+    if tasks is not None:
+        Slow.tasks = staticmethod(tasks)
+    before, begun = random.getstate(), time.monotonic()
+    with pytest.raises(EnvironmentFault, match=rf"^the environment Slow: {late} took longer than"):
+        own_environment(Slow, seconds=0.05).tasks("train")
+    assert time.monotonic() - begun < 2 and random.getstate() == before
+
+
+def test_a_class_in_trls_shape_has_that_limit_too(monkeypatch):
+    monkeypatch.setattr(trl, "load_object", lambda *_: lambda: list(waits()))
+    with pytest.raises(
+        EnvironmentFault, match=r"trl:any:Class: making it took longer than 0\.05 s"
+    ):
+        load_environment("trl:any:Class", seconds=0.05)
+
+
+def test_the_commands_hold_the_making_to_their_limit(monkeypatch):
+    monkeypatch.setattr(load, "load_object", lambda *_: lambda: list(waits()))
+    command = SimpleNamespace(env="any:Class", env_timeout=0.05, resume=None)
+    with pytest.raises(EnvironmentFault, match=r"any:Class: making it took longer than 0\.05 s$"):
+        open_environment(command)
+    with pytest.raises(EnvironmentFault, match=r"making it took longer than 0\.05 s$"):
+        named_environment(lambda: list(waits()), 0.05)
 
 
 def raises(error):

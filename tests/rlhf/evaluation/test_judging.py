@@ -81,6 +81,25 @@ def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, ca
     assert "do not share a tokenizer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["asked.jsonl", "asked.txt"])
+def test_texts_and_objects_may_stand_in_one_file_as_for_generate(tmp_path, tokenizer, name):
+    base, file, out = tmp_path / "base", tmp_path / name, tmp_path / "out.json"
+    export_model(base, small(tokenizer), tokenizer)
+    run = RunDir.create(tmp_path / "run", kind="rlhf.grpo", config={"base": str(base)}, seed=0)
+    export_model(run.path / "model", small(tokenizer, 1), tokenizer)
+    file.write_text('the film\n\n{"prompt": "a play", "label": 3}\n')
+    found = comparison_of(run.path, reward="builtins:len", prompts=str(file)).evaluator
+    assert list(found.prompts) == ["the film", "a play"]
+    assert found.tasks[1]["label"] == 3
+    if name == "asked.jsonl":  # a file of plain text is one in paragraphs
+        words = ["rlhf", "perplexity", str(base), "--texts", str(file), "--json", str(out)]
+        assert main(words) == 0
+        scored = json.loads(out.read_text())["texts"]
+        assert [row.get("text", row.get("prompt")) for row in scored] == ["the film", "a play"]
+        file.write_text('the film\n{"prompt": "a play"\n')
+        assert main(words) == 2
+
+
 def test_a_policy_is_measured_and_judged_as_it_was_sampled_in_training(tmp_path):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     scored, e_is_out = [], []

@@ -205,6 +205,27 @@ def test_a_conversation_is_cut_where_it_was_asked_to_be():
         fit_prompt(talk, messages, 10, "left")
 
 
+@pytest.mark.parametrize("truncate", ["left", "right"])
+def test_a_question_is_never_cut_to_nothing(truncate):
+    talk = conversation_format(chat_tokenizer("headers"))
+    asked = [SYSTEM, {"role": "user", "content": "the cat sat"}]
+    alone, template = len(talk.begin(asked[1:])), len(talk.begin([{**asked[1], "content": ""}]))
+    ids, cut = fit_prompt(talk, asked, alone, truncate)
+    assert ids == talk.begin(asked[1:]) and cut == len(talk.begin(asked)) - alone
+    for room in range(template + 3, len(talk.begin(asked))):
+        ids, _ = fit_prompt(talk, asked, room, truncate)
+        said = talk.tokenizer.decode(ids).partition("user")[2]
+        assert len(ids) <= room and ("the" if truncate == "right" else "t") in said
+    with pytest.raises(DataError, match="nothing is left of the last message"):
+        fit_prompt(talk, asked, template, truncate)
+
+
+def test_messages_for_a_chat_model_held_to_plain_texts_name_the_option():
+    talk = conversation_format(chat_tokenizer("chatml"), plain=True)
+    with pytest.raises(ConfigError, match=r"with --plain .* leave --plain out"):
+        talk.begin(ASKED)
+
+
 @pytest.mark.parametrize("style", ["chatml", "inst"])
 def test_a_plain_text_is_cut_and_keeps_the_token_that_begins_it(style):
     tokenizer = chat_tokenizer(style)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from playout.errors import ConfigError
 from playout.rlhf.generation.stops import AnswerText, StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
+from small_language import SPM_KINDS, sentencepiece
 
 TOKENIZER = Tokenizer.train(["ab abc abcd été 🙂 user:\n"] * 9, vocab_size=280)
 
@@ -42,3 +43,16 @@ def test_a_character_of_several_tokens_is_shown_when_it_is_complete():
 def test_an_empty_stop_string_is_refused():
     with pytest.raises(ConfigError, match="must not be empty"):
         StopStrings(TOKENIZER, ["a", ""])
+
+
+@pytest.mark.parametrize("kind", SPM_KINDS)
+def test_a_blank_at_the_beginning_of_a_plain_answer_is_part_of_its_text(kind):
+    tokenizer = sentencepiece(kind)
+    ids = tokenizer.encode(" yes", continues=True)
+    assert StopStrings(tokenizer, [" yes"])(0, ids)
+    text = AnswerText(tokenizer, StopStrings(tokenizer, [" yes"]), continues=True)
+    assert "".join([*map(text.push, ids), text.finish()]) == ""
+    # What a chat model says begins: the blank is the vocabulary's own.
+    assert not StopStrings(tokenizer, [" yes"], continues=False)(0, ids)
+    later = tokenizer.encode("the cat sat on yes", continues=True)
+    assert StopStrings(tokenizer, [" yes"], continues=False)(0, later)

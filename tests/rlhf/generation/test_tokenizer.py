@@ -1,13 +1,22 @@
 """The tokenizer: round trips, special tokens, files, and models that do not fit."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playout.errors import CheckpointError, ConfigError, DataError
+from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.transformer import TransformerConfig
+from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.huggingface import save_pretrained
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.perplexity import Scored, likelihoods
+from small_language import DECODED
+from tokenizers import Tokenizer as Inner
+from tokenizers import decoders, models, pre_tokenizers
 
 TEXTS = ["the cat sat on the mat, and the dog sat too.\n"] * 20 + ["été 雪 🙂 <|pad|>"]
 
@@ -60,6 +69,69 @@ def test_padding_is_moved_off_the_end_token(tokenizer, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "<|endoftext|>"}))
     again = Tokenizer.load(tmp_path)
     assert again.pad_id != again.end_id
+
+
+def published(folder, special, named, config, generation=None):
+    """A model folder as others write it, of a vocabulary with these special tokens."""
+    shape = replace(DECODED, vocab_size=len(special) + 256, **config)
+    model = Transformer(shape, seed=3)
+    save_pretrained(model, folder)
+    inner = Inner(models.BPE())
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    inner.add_special_tokens(special)
+    inner.add_tokens(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    inner.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**named, "model_max_length": 64}))
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    return model
+
+
+def same_again(folder, aside):
+    """Model and tokenizer of a folder, which come back from their own files as well."""
+    model, tokenizer = load_model(folder)
+    export_model(aside, model, tokenizer)
+    again, other = load_model(aside)
+    assert again.config == model.config
+    assert other.same_as(tokenizer) and other.stop_ids == tokenizer.stop_ids
+    return model, tokenizer
+
+
+def test_a_padding_that_only_config_json_names_is_taken(tmp_path):
+    special = ["<unk>", "<|endoftext|>", "<|im_end|>", "<|extra|>"]
+    config = {"pad_token_id": 0, "eos_token_id": 2}
+    published(tmp_path / "a", special, {"eos_token": "<|im_end|>"}, config)
+    _, tokenizer = same_again(tmp_path / "a", tmp_path / "b")
+    assert (tokenizer.pad, tokenizer.stop_ids) == ("<unk>", (2,))
+
+
+def test_ends_in_generation_config_count_where_config_json_names_another(tmp_path):
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
+    named = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>"}
+    given = {"eos_token_id": 0}, {"eos_token_id": 2}
+    published(tmp_path / "a", special, named, *given)
+    _, tokenizer = same_again(tmp_path / "a", tmp_path / "b")
+    assert tokenizer.stop_ids == (2,)
+    config = TransformerConfig(300, eos_token_id=1)
+    with pytest.raises(ConfigError, match="end token is 2 and the model's 1"):
+        tokenizer.check_model(config)
+
+
+def test_a_vocabulary_with_a_single_special_token_pads_by_it(tmp_path):
+    named = {"eos_token": "<|endoftext|>"}
+    published(tmp_path / "a", ["<|endoftext|>"], named, {"eos_token_id": 0})
+    model, tokenizer = same_again(tmp_path / "a", tmp_path / "b")
+    assert tokenizer.pad_id == tokenizer.end_id == 0
+    prompts = tokenizer.encode_prompts(["the cat", "a"])
+    options = {"max_new_tokens": 6, "stop": tokenizer.stop_ids, "seed": 5}
+    ours = generate(model, prompts, pad=tokenizer.pad_id, **options)
+    others = generate(model, prompts, pad=9, **options)
+    for row in range(2):
+        assert ours.response(row) == others.response(row)
+    assert torch.equal(ours.finished, others.finished)
+    texts = [Scored([(ids, 1)], 1) for ids in prompts]
+    scores = [likelihoods(model, texts, pad=pad, dtype=torch.float32) for pad in (0, 9)]
+    assert scores[0] == scores[1]
 
 
 def test_a_model_with_another_vocabulary_is_refused(tokenizer):
@@ -163,3 +235,14 @@ def test_files_that_are_no_tokenizer_are_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(CheckpointError, match="is not a tokenizer"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja"])
+def test_an_empty_chat_template_is_none(tokenizer, tmp_path, place):
+    tokenizer.save(tmp_path)
+    if place == "chat_template.jinja":
+        (tmp_path / place).write_text(" \n")
+    else:
+        values = json.loads((tmp_path / place).read_text())
+        (tmp_path / place).write_text(json.dumps({**values, "chat_template": ""}))
+    assert Tokenizer.load(tmp_path).template is None

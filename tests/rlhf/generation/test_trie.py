@@ -4,6 +4,7 @@ import pytest
 from playout.errors import ConfigError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.generation.trie import AnswerTrie
+from small_language import SPM_KINDS, sentencepiece
 
 TOKENIZER = Tokenizer.train(["1 2 3 10 11 12 a1b1 e2e4 e7e8q e7e8r"] * 20, vocab_size=290)
 
@@ -41,3 +42,13 @@ def test_several_end_tokens_are_heeded():
 def test_a_row_without_answers_is_refused(answers):
     with pytest.raises(ConfigError, match="none of them empty"):
         AnswerTrie(TOKENIZER, answers, stop=[0])
+
+
+@pytest.mark.parametrize("kind", SPM_KINDS)
+def test_an_answer_goes_on_from_what_stands_before_it(kind):
+    """Where a text that begins gets a blank, an answer has it only as an answer with one."""
+    tokenizer = sentencepiece(kind)
+    trie = AnswerTrie(tokenizer, [["yes", "no"]], stop=[tokenizer.end_id])
+    spelt = tokenizer.encode_batch(["yes", "no", " yes", " no"], continues=True)
+    assert trie.following(0, []) == tuple(sorted(ids[0] for ids in spelt))
+    assert all(trie.following(0, ids) == (tokenizer.end_id,) for ids in spelt)

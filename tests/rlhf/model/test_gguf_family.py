@@ -150,6 +150,15 @@ def test_a_file_of_every_architecture_is_read_as_the_model_that_it_holds(name, t
     assert other.same_as(tokenizer) and other.stop_ids == tokenizer.stop_ids == (2, 0)
 
 
+def test_linear_scaling_has_an_older_spelling(tmp_path):
+    model = made("llama, linear")
+    values = described(model.config)
+    del values["rope.scaling.type"]
+    values["rope.scale_linear"] = values.pop("rope.scaling.factor")
+    write(tmp_path / "model.gguf", "llama", values, laid_out(model, "llama"), LETTERS)
+    assert read_gguf(tmp_path / "model.gguf")[0].config.rope_scaling == model.config.rope_scaling
+
+
 def test_factors_of_long_waves_are_read_as_the_scaling_that_made_them(tmp_path):
     model = made("llama, llama3")
     config = type(model.config)(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
-from playout.errors import DataError, SharedFault
+from playout.errors import DataError, EnvironmentFault, SharedFault
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
@@ -153,6 +153,46 @@ def test_failures_stop_the_run_or_are_left_out_and_written_down(tokenizer, memor
     found = trainer("skip").update()
     assert found["env/failures"] > 0 and 0 <= found["env/reward"] <= 1
     assert "a bad day" in (memory_path / "failures" / "000000.txt").read_text()
+
+
+def test_a_round_or_an_evaluation_of_which_nothing_is_left_is_written_down_first(
+    tokenizer, memory_path
+):
+    class Broken(Silent):
+        def step(self, answer):
+            raise RuntimeError("broken")
+
+    trainer = GRPOTrainer(
+        *(letters_only(tokenizer), tokenizer, [], None),
+        GRPOConfig(group=4, on_failure="skip", **SHORT),
+        seed=0,
+        environment=own_environment(Broken),
+        folder=memory_path,
+    )
+    count, model = SHORT["batch"], letters_only(tokenizer)
+    with pytest.raises(SharedFault, match=rf"^all {count} episodes of round 0 failed: .*broken"):
+        trainer.update()
+    told = (memory_path / "failures" / "000000.txt").read_text()
+    assert told.count("raised RuntimeError: broken") == count
+    limits, given = EpisodeLimits(max_new_tokens=1), {"on_failure": "skip"}
+    evaluator = EpisodeEvaluator(tokenizer, own_environment(Broken), 3, limits, **given)
+    reference = Reference(model)
+    said = r"^all 3 episodes of an evaluation failed: .*broken"
+    with pytest.raises(EnvironmentFault, match=said):
+        evaluator.measure(model, reference, folder=memory_path, step=7)
+    told = (memory_path / "failures" / "evaluation-000007.txt").read_text()
+    assert told.count("raised RuntimeError: broken") == 3
+    unscored = replace(evaluator, factory=own_environment(Silent), reward=raises)
+    with pytest.raises(DataError, match=r"^all 3 episodes of an evaluation failed: .*no score"):
+        unscored.measure(model, reference, folder=memory_path, step=8)
+    assert "no score" in (memory_path / "failures" / "evaluation-000008.txt").read_text()
+    engine = evaluator.engine(model, temperature=1.0)
+    with pytest.raises(EnvironmentFault, match=r"^all 6 episodes to rank failed: .*broken"):
+        rank_episodes(engine, own_environment(Broken), None, count=2, samples=3, skip=True)
+
+
+def raises(answers):
+    raise ValueError("no score")
 
 
 def test_failures_of_episodes_that_are_sampled_anew_stop_the_run_or_are_written_down(
@@ -334,7 +374,11 @@ def test_pairs_for_dpo_are_the_answers_in_which_the_best_and_the_worst_episode_p
         stop=["a", "b", "c", "d"],
     )
     engine.stops = None  # the letter itself is the answer
-    pairs = rank_episodes(engine, own_environment(Word), None, count=8, samples=6)
+    over = []
+    pairs = rank_episodes(
+        *(engine, own_environment(Word), None), count=8, samples=6, told=over.append
+    )
+    assert over == sorted(over) and over[-1] == 48
     assert len(pairs) >= 4
     for pair in pairs:
         assert pair.prompt == "start" and pair.first != pair.second
