@@ -244,9 +244,11 @@ def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Su
     device, prompt = resolve_device(options.device), None
     if RunDir.is_run(path):
         run = RunDir.open(path)
-        player = load(run, which, machine=options)
-        if not isinstance(player, LanguagePlayer):
+        of_language, _, stage = run.kind.partition(".")
+        if of_language != "rlhf" or stage in ("reward", "classify"):
             raise RunError(f"{path} is a run of kind {run.kind}, which does not write text")
+        player = load(run, which, machine=options)
+        assert isinstance(player, LanguagePlayer)
         model, tokenizer = player.model, player.tokenizer
         if (learned := game_of(run)) is not None:
             asked = read_options(stored_options(_game_config(run)))

@@ -333,18 +333,19 @@ def _refuse_unused(command: Command) -> None:
 
 def _tell_of_other_splits(command: Command, found: str) -> None:
     """Says which runs that are begun from, or that teach, know what is held out here."""
+    from playout.agents.pretraining.data.sources import are_made
+
     for flag, path in (("--init", command.init), ("--teacher", command.pretrain.teacher)):
-        if not path:
+        old = Command.stored_today(RunDir.open(path).config) if path else {}
+        if old.get("data") != command.data or old.get("digest") in (None, found):
             continue
-        old = Command.stored_today(RunDir.open(path).config)
-        if old.get("data") == command.data and old.get("digest") not in (None, found):
+        if old.get("data_version", 1) < 4 or not (old.get("game") and are_made(command.data)):
             print(
                 f"note: {flag} {path} has learned from another split of {command.data} "
                 f"(--data-seed {old['data_seed']}, --count {old['count']}) and may know what is "
                 "held out here",
-                file=sys.stderr,
-                flush=True,
-            )
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
 
 
 def _placed(command: Command) -> Command:
@@ -379,7 +380,7 @@ def _game(split: Split) -> str:
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
-    from playout.agents.pretraining.data.pictures import tell_of_repeats
+    from playout.agents.pretraining.data.repeats import tell_of_repeats
 
     weights = sum(p.numel() for p in trainer.trunk.parameters())
     heads = sum(p.numel() for p in trainer.objective.parameters())

@@ -7,18 +7,28 @@ out: the objective of pretraining on what it has held out (run.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from os.path import samefile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from playout.agents.alphazero.player import game_of
 from playout.agents.ppo.league.games import native_game
 from playout.agents.ppo.player import learned_source
-from playout.agents.pretraining.data.dataset import COUNT, Split
-from playout.agents.pretraining.data.pictures import tell_of_repeats
-from playout.agents.pretraining.data.sources import are_made, load, takes_size, trust_typed
+from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION, Split
+from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.repeats import counted, repeated, tell_of_repeats
+from playout.agents.pretraining.data.sources import (
+    are_made,
+    digest,
+    load,
+    takes_size,
+    trust_typed,
+)
 from playout.agents.pretraining.probes import MAX_ROWS, probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trunk import Trunk, trunk_of
@@ -27,7 +37,7 @@ from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.envs.core.registry import game_text
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError, PlayoutError
 
 
 def evaluate_trunk(
@@ -47,6 +57,7 @@ def evaluate_trunk(
             f"{name} holds pictures of {theirs} (channels, rows, columns) and the trunk of "
             f"{run.path} sees {own}"
         )
+    data, left_out = _unknown(run, name, data)
     device = resolve_device(options.device)
     # Features are compared between machines: unless it is asked for, none computes them otherwise.
     dtype = "float32" if options.dtype == "auto" else resolve_dtype(options.dtype, device)
@@ -70,6 +81,8 @@ def evaluate_trunk(
         print(f"wrote {picture}")
     objective = run.config["pretrain"]["objective"] if run.kind == "pretrain-trunk" else run.kind
     about = {"data": name, "objective": objective, **found}
+    if left_out:
+        about["left_out"] = left_out
     return about if chosen is None else {"checkpoint": chosen.as_data(), **about}
 
 
@@ -107,6 +120,64 @@ def _is_its_own(name: str, count: int | None, run: RunDir) -> bool:
         return False
     own = str(run.config["data"])
     return name == own or (Path(name).exists() and Path(own).exists() and samefile(name, own))
+
+
+def _unknown(run: RunDir, name: str, data: Split) -> tuple[Split, int]:
+    """The data without what a run has learned from among that which is held out, and its number.
+
+    Raises:
+        DataError: nothing stays.
+    """
+    found, test = digest(data), data.test
+    same = run.kind == "pretrain-trunk" and run.config["digest"] == found
+    keyed = isinstance(test, Positions) and are_made(name)
+    keyed &= (run.config.get("data_version", 1) if same else DATA_VERSION) > 3
+    known = np.zeros(len(test), bool)
+    for source in _begun_with(run):
+        config = source.config
+        if source.kind != "pretrain-trunk" or config["digest"] == found:
+            continue
+        drawn = are_made(str(config["data"]))
+        if bool(config["game"]) != isinstance(test, Positions) or (drawn and not config["game"]):
+            continue  # data of another kind, or what an environment has shown, without labels
+        if config["game"] and config["game"] != (game_text(test.game) or str(test.game)):
+            continue
+        if keyed and drawn and config.get("data_version", 1) > 3:
+            continue  # what is held out once is held out always
+        try:
+            known |= repeated(test, data_of(source).train)
+        except PlayoutError as error:
+            _note(f"{source.path} may have learned from what is held out: {error}")
+    count = int(known.sum())
+    if not count:
+        return data, 0
+    if known.all():
+        raise DataError(f"{run.path} has learned from all that is held out of {name}")
+    _note(
+        f"{count:,} of {len(test):,} held-out {counted(test)} of {name} are left out: {run.path}, "
+        "or what it began with, has learned from them"
+    )
+    return replace(data, test=test.subset(np.flatnonzero(~known))), count
+
+
+def _begun_with(run: RunDir) -> Iterator[RunDir]:
+    """A run, the one that it began with, the one that that began with, and so on."""
+    seen = set[Path]()
+    while run.path.resolve() not in seen:
+        yield run
+        seen.add(run.path.resolve())
+        begun = str(run.config.get("init") or "")
+        if not begun:
+            return
+        if not RunDir.is_run(Path(begun)):
+            _note(f"{begun}, which {run.path} began with, is not there: it may have learned from "
+                  "what is held out")  # fmt: skip
+            return
+        run = RunDir.open(begun)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _print_rows(found: Mapping[str, Any]) -> None:

@@ -203,7 +203,8 @@ def probe(
     data.must_have_labels()
     if kind == "clusters":
         train, test = data.train, data.test
-        held, classes = np.flatnonzero(test.labels >= 0), len(train.classes)
+        held = np.flatnonzero(test.labels >= 0)
+        classes = len(np.unique(test.labels[held]))  # some names may be of none, as draws of Hex
         if len(held) <= max(classes, DENSE):
             raise DataError(
                 f"{len(held)} held-out pictures with labels are too few to look for clusters: it "
@@ -211,6 +212,7 @@ def probe(
             )
         held = some_rows(held, MAX_CLUSTERED)
         wanted = test.labels[held]
+        classes = len(np.unique(wanted))
         both = {"trunk": features(trunk, test, held, dtype=dtype), "pixels": raw(test, held)}
         scored = {k: cluster_scores(x, wanted, classes, seed=seed) for k, x in both.items()}
         if picture is not None:

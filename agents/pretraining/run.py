@@ -23,7 +23,8 @@ from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
 from playout.agents.pretraining.data.folders import read_given
-from playout.agents.pretraining.data.pictures import Pictures, tell_of_repeats
+from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.repeats import tell_of_repeats
 from playout.agents.pretraining.data.sources import digest, read_otherwise
 from playout.agents.pretraining.data.sources import load as load_data
 from playout.agents.pretraining.objectives.labels import Classes

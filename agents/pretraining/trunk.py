@@ -244,5 +244,11 @@ def begin_from(trunk: Trunk, begun: Trunk, where: object) -> list[str]:
             )
         weights, description = begun.net.state_dict(), begun.description()
         return take_weights(trunk.net, weights, description=description, where=where)
+    if isinstance(trunk.net, BOARDS):
+        raise ConfigError(f"{where} has learned pictures; a game begins with a trunk of positions")
+    if isinstance(begun.net, BOARDS):
+        raise ConfigError(
+            f"{where} has learned positions of a game; pictures begin with a trunk of pictures"
+        )
     take_encoder(trunk.net, begun.net.state_dict(), where=where)
     return []

@@ -107,6 +107,7 @@ def added(labels: Sequence[Kept], reports: Sequence[Labelled]) -> list[Kept]:
 
     Raises:
         DataError: A label is no class, or two reports say different things of one text.
+        ConfigError: All of them are held out, so that nothing would be learned from them.
     """
     classes = {one.label for one in labels}
     found = {one.key: one for one in labels}
@@ -124,6 +125,11 @@ def added(labels: Sequence[Kept], reports: Sequence[Labelled]) -> list[Kept]:
             raise DataError(f"report {number}: another report says {said[one.key]!r} of this text")
         there = found.get(one.key)
         found[one.key] = one if there is None else replace(there, label=one.label, report=batch)
+    if said and all(found[key].held_out for key in said):
+        raise ConfigError(
+            "nothing would be learned from the reports: all of their texts are held out; collect "
+            "more of them"
+        )
     return list(found.values())
 
 

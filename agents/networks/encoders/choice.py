@@ -106,7 +106,7 @@ def take_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], *, where: ob
     for name, tensor in mine.items():
         theirs = weights.get(name)
         if theirs is None or theirs.shape != tensor.shape:
-            shape = "not there" if theirs is None else tuple(theirs.shape)
+            shape = "missing" if theirs is None else tuple(theirs.shape)
             raise ConfigError(
                 f"the trunk of {where} does not fit: {name} is {tuple(tensor.shape)} here and "
                 f"{shape} there; use the same kind of network and the same size of pictures"

@@ -19,10 +19,12 @@ Rows = npt.NDArray[np.int64]
 
 ALL = slice(None)
 
-DATA_VERSION = 3
+DATA_VERSION = 4
 """How positions of a game are drawn and pictures grouped. Runs keep it, so that those of version 1
 go on as they began: with any ply as likely, and the same picture perhaps on both sides. To those
-before 3 `train` beside anything but `test` is a class, and pictures beside classes are left out."""
+before 3 `train` beside anything but `test` is a class, and pictures beside classes are left out.
+Before 4 the seed says which positions are held out, not `keyed_rows`, and of folders only some
+kinds of pictures are read, hidden ones among them, and none below links to folders."""
 
 COUNT = 20_000
 """Positions or pictures that are made, where it is not said."""
@@ -206,6 +208,19 @@ def validation_rows(data: Dataset, rows: Rows, share: float) -> Rows:
     places = split_rows(len(rows), groups, share, seed=0, by_rows=groups is not None)
     some = MIN_VALIDATED <= len(places) <= len(rows) // 2
     return rows[places] if some else rows[:0]
+
+
+def keyed_rows(keys: npt.NDArray[np.uint64], share: float) -> Rows:
+    """Rows to hold out, about `share` of the different keys: by each key alone.
+
+    What is held out among some keys is so among any others, so that nobody learns from it. Where
+    that would be none of them, it is the key nearest to it.
+    """
+    mixed = keys.copy()  # keys may lean to small numbers (splitmix64, Steele et al. 2014)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return np.flatnonzero(mixed <= max(mixed.min(), np.uint64(share * 2**64)))
 
 
 def split_rows(

@@ -3,9 +3,9 @@
 With `train` and one of HELD_OUT below it, a folder brings its own split; else a tenth is held out,
 of folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots), and
 of pictures of the same pixels all. All have one size, or `size` says to which they are brought.
-They are turned as their EXIF data say, and lie on white where they are transparent. A file that is
-no picture is named, never skipped, and so is a picture that lies beside the folders of classes; a
-link to a picture that is read anyway is no further one.
+They are turned as their EXIF data say, and lie on white where they are transparent. A picture that
+cannot be read, or lies beside the folders of classes, is named, never skipped, and files of other
+kinds are told of; a link to a picture that is read anyway is no further one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from playout.agents.pretraining.data.dataset import DATA_VERSION, Rows, Split, split_rows
+from playout.agents.pretraining.data.idx import idx_expected
+from playout.agents.pretraining.data.picture_files import (
+    class_folders,
+    files_below,
+    pictures_in,
+    real_path,
+    tell_of_others,
+)
 from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
 from playout.agents.runs import ranks
 from playout.errors import DataError
@@ -24,11 +32,13 @@ from playout.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 1 << 24
 
 TRAIN, HELD_OUT = "train", ("test", "val", "valid", "validation")
 """Folders that are sides and no classes; of several held-out ones the first is taken."""
+
+OTHERWISE = {"training": TRAIN, "testing": "test"}
+"""What they are called as well; each may be written in capitals."""
 
 BACKGROUND = "white"
 """What shows through transparent pixels; their own colours mean nothing, mostly black."""
@@ -92,37 +102,37 @@ def _is_grey(path: Path) -> bool:
         return False  # reading it says what is wrong
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """Those that lie in no folder below it."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def _of_classes(roots: list[Path]) -> list[list[tuple[Path, int]]]:
+def _of_classes(roots: list[Path], version: int) -> list[list[tuple[Path, int]]]:
     """Pictures of each root with the numbers of their classes; each stands once, see the head."""
-    found = [
-        [(path, number) for number, one in enumerate(_class_folders(root)) for path in _files(one)]
-        for root in roots
-    ]
-    seen = {path.resolve() for side in found for path, _ in side if not path.is_symlink()}
+    seen, others = set[Path](), list[Path]()
+    found: list[list[tuple[Path, int, Path, bool]]] = []
+    classes = [class_folders(root, version) for root in roots]
+    read = [real_path(one) for side in classes for one in side]
+    for side in classes:
+        found.append([])
+        for number, one in enumerate(side):
+            own = real_path(one)
+            pictures, rest = files_below(one, version, read=read)
+            others += rest
+            for path in pictures:
+                real = real_path(path)
+                is_link = real != own / path.relative_to(one)
+                found[-1].append((path, number, real, is_link))
+                if not is_link:
+                    seen.add(real)
+    tell_of_others(others)
 
-    def is_further(path: Path) -> bool:
-        if not path.is_symlink():
+    def is_further(real: Path, is_link: bool) -> bool:
+        if not is_link:
             return True
-        target, before = path.resolve(), len(seen)
-        seen.add(target)  # of links to what is not read itself the first one counts
+        before = len(seen)
+        seen.add(real)  # of links to what is not read itself the first one counts
         return len(seen) > before
 
-    return [[(path, number) for path, number in side if is_further(path)] for side in found]
+    return [
+        [(path, number) for path, number, real, is_link in side if is_further(real, is_link)]
+        for side in found
+    ]
 
 
 def _groups(files: list[tuple[Path, int]], folders: list[Path], pixels: Bytes) -> Rows | None:
@@ -170,13 +180,11 @@ def _read_side(
     name: str,
     size: int,
     channels: int,
-    *,
-    repeats: bool,
+    version: int,
 ) -> Pictures:
     if not files:
-        raise DataError(
-            f"{folder} holds no pictures: put them into one folder a class, or give IDX files"
-        )
+        instead = idx_expected(folder) or "put them into one folder a class, or give IDX files"
+        raise DataError(f"{folder} holds no pictures: {instead}")
     first: tuple[Path, tuple[int, ...]] | None = None
     pictures = []
     for path, _ in files:
@@ -190,7 +198,7 @@ def _read_side(
         first = first or (path, picture.shape)
         pictures.append(picture)
     labels = np.array([number for _, number in files], np.int64)
-    folders = _class_folders(folder)
+    folders = class_folders(folder, version)
     classes = tuple(one.name for one in folders)
     pixels = np.stack(pictures)
     return Pictures(
@@ -198,7 +206,7 @@ def _read_side(
         pixels=pixels,
         labels=labels,
         classes=classes,
-        groups=_groups(files, folders, pixels) if repeats else _named(files, folders),
+        groups=_groups(files, folders, pixels) if version > 1 else _named(files, folders),
     )
 
 
@@ -209,25 +217,31 @@ def holds_split(folder: Path) -> bool:
 
 def _sides(folder: Path, version: int = DATA_VERSION) -> list[str]:
     """Names of the folders below one that are its sides, what is learned from first; or none."""
-    names = {path.name for path in _class_folders(folder)}
-    held = [one for one in HELD_OUT[: None if version > 2 else 1] if one in names]
+    names = {path.name: path.name for path in class_folders(folder, version)}
+    if version > 3:
+        names = {name.lower(): name for name in names} | names
+        for other, usual in OTHERWISE.items():
+            if other in names:
+                names.setdefault(usual, names[other])
+    held = [names[one] for one in HELD_OUT[: None if version > 2 else 1] if one in names]
     # A class may have that name: its pictures lie in it, those of a side in folders of classes.
-    if TRAIN not in names or (not held and _pictures_in(folder / TRAIN)):
+    if TRAIN not in names or (not held and pictures_in(folder / names[TRAIN], version)):
         return []
-    return [TRAIN, *held]
+    return [names[TRAIN], *held]
 
 
-def _check_layout(folder: Path, sides: list[str]) -> None:
+def _check_layout(folder: Path, sides: list[str], version: int) -> None:
     """Refuses pictures that would be left out; says which of several sides is held out."""
-    others = [path.name for path in _class_folders(folder) if path.name not in sides[:2]]
+    folders = class_folders(folder, version)
+    others = [path.name for path in folders if path.name not in sides[:2]]
     if len(sides) == 1:
         beside = f"beside {', '.join(others[:3])}" if others else "alone"
         raise DataError(
-            f"{folder} holds {TRAIN} {beside}: put what is held out into one of "
-            f"{', '.join(HELD_OUT)} there, or name {folder / TRAIN}"
+            f"{folder} holds {sides[0]} {beside}: put what is held out into one of "
+            f"{', '.join(HELD_OUT)} there, or name {folder / sides[0]}"
         )
     for root in [folder / side for side in sides[:2]] or [folder]:
-        if (lying := _pictures_in(root)) and _class_folders(root):
+        if (lying := pictures_in(root, version)) and class_folders(root, version):
             raise DataError(
                 f"{root} holds {len(lying)} pictures beside the folders of classes, such as "
                 f"{lying[0].name}: move them into one, or away"
@@ -256,12 +270,12 @@ def read_folder(
     """
     sides = _sides(folder, version)
     if version > 2:
-        _check_layout(folder, sides)
+        _check_layout(folder, sides, version)
     roots = [folder / side for side in sides[:2]] if len(sides) > 1 else [folder]
-    files = _of_classes(roots)
+    files = _of_classes(roots, version)
     channels = 1 if all(_is_grey(path) for side in files for path, _ in side) else 3
     train, *tests = (
-        _read_side(root, side, folder.name, size, channels, repeats=version > 1)
+        _read_side(root, side, folder.name, size, channels, version)
         for root, side in zip(roots, files, strict=True)
     )
     if tests:
@@ -292,7 +306,11 @@ def read_given(
     Raises:
         DataError: there are none, or one cannot be read or has another size.
     """
-    files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    files, others = list[Path](), list[Path]()
+    for path in paths:
+        pictures, rest = files_below(path) if path.is_dir() else ([path], [])
+        files, others = files + pictures, others + rest
+    tell_of_others(others)
     if not files:
         raise DataError("there are no pictures below these folders")
     channels, height, width = shape

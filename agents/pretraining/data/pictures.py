@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.pretraining.data.dataset import ALL, USUAL, Augmentation, Images, Rows, Split
+from playout.agents.pretraining.data.dataset import ALL, USUAL, Augmentation, Images, Rows
 from playout.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
@@ -91,20 +91,6 @@ def same_pixels(*sides: Bytes) -> Rows:
     known: dict[bytes, int] = {}
     digests = (hashlib.sha256(picture.tobytes()).digest() for picture in chain(*sides))
     return np.array([known.setdefault(digest, len(known)) for digest in digests], np.int64)
-
-
-def tell_of_repeats(split: Split) -> None:
-    """Prints how many held-out pictures have the pixels of one that is learned from, if any."""
-    train, test = split.train, split.test
-    if not (isinstance(train, Pictures) and isinstance(test, Pictures)):
-        return
-    numbers = same_pixels(train.pixels, test.pixels)
-    if count := int(np.isin(numbers[len(train) :], numbers[: len(train)]).sum()):
-        print(
-            f"note: {count:,} of {len(test):,} held-out pictures of {test.name} also stand among "
-            "those that are learned from",
-            flush=True,
-        )
 
 
 def augment(

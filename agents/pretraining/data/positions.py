@@ -4,11 +4,13 @@ Labels come from the game's own quick solver where it has one (random positions,
 play, every move that keeps the outcome), else from games between players of search, or from records
 (the result of the game, the move that was played). Symmetries are the augmentation. A game's
 positions and those of its repeats, or a solved position with its mirror images, are on one side of
-the split only; openings that different games share may be on both.
+the split only, of what is made on the same side always; openings that different games share may be
+on both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,6 +29,7 @@ from playout.agents.pretraining.data.dataset import (
     Images,
     Rows,
     Split,
+    keyed_rows,
     split_rows,
 )
 from playout.agents.pretraining.data.solved import solved_examples
@@ -175,7 +178,7 @@ def positions_of_game(
     Args:
         text: a game as `playout.game` takes it.
         count: of positions, about.
-        seed: of random play.
+        seed: of random play; what is held out does not follow from it.
         threads: of the solver, which finds the same with any number; 0: every core.
         version: see DATA_VERSION.
     """
@@ -188,7 +191,7 @@ def positions_of_game(
         )
         labels = found.values[:, 0].astype(np.int64) + 1
         states = StateBatch.from_data(game, found.states, check=False)
-        _, groups = np.unique(canonical_hashes(states), return_inverse=True)
+        keys, groups = np.unique(canonical_hashes(states), return_inverse=True)
         whole = Positions(
             name=text,
             game=game,
@@ -197,11 +200,11 @@ def positions_of_game(
             moves=found.policy,
             groups=groups.astype(np.int64),
         )
-        return _split(whole, seed)
+        return _split(whole, seed, keys if version > 3 else None)
     others = not ranks.is_first()
     with progress(f"games of {TEACHER}, {game}", count, unit="positions", quiet=others) as tell:
         lines = _played(game, count=count, seed=seed, tell=tell)
-    return _of_lines(text, game, lines, seed=seed)
+    return _of_lines(text, game, lines, seed=seed, keyed=version > 3)
 
 
 def positions_of_records(path: Path, *, seed: int = 0) -> Split:
@@ -258,15 +261,16 @@ def _of_lines(
     lines: Iterable[tuple[Sequence[int], Sequence[float]]],
     *,
     seed: int,
+    keyed: bool = False,
 ) -> Split:
     """All positions of some games with the move that was played and how the game ended.
 
-    A game and its repeats, mirrored ones too, are one group.
+    A game and its repeats, mirrored ones too, are one group; `keyed` it is held out by its moves.
     """
     states, labels, moves, groups = [], [], [], []
     known: dict[bytes, int] = {}
-    for number, (actions, result) in enumerate(lines):
-        group = known.setdefault(_line_key(game, actions), number)
+    for actions, result in lines:
+        group = known.setdefault(_line_key(game, actions), len(known))
         state = game.initial_state()
         for action in actions:
             if state.to_play >= 0:
@@ -289,7 +293,10 @@ def _of_lines(
         played=True,
         groups=np.array(groups),
     )
-    return _split(whole, seed)
+    if not keyed:
+        return _split(whole, seed)
+    digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in known)
+    return _split(whole, seed, np.frombuffer(digests, "<u8").astype(np.uint64))
 
 
 def _line_key(game: NativeGame, actions: Sequence[int]) -> bytes:
@@ -300,8 +307,12 @@ def _line_key(game: NativeGame, actions: Sequence[int]) -> bytes:
     return min(one[moves].tobytes() for one in game.symmetry_actions())
 
 
-def _split(whole: Positions, seed: int) -> Split:
-    held = split_rows(len(whole), whole.groups, HELD_OUT, seed=seed)
+def _split(whole: Positions, seed: int, keys: npt.NDArray[np.uint64] | None = None) -> Split:
+    """The two sides: by the key of each group, else drawn by the seed."""
+    if keys is None:
+        held = split_rows(len(whole), whole.groups, HELD_OUT, seed=seed)
+    else:
+        held = keyed_rows(keys[whole.groups], HELD_OUT)
     rest = np.setdiff1d(np.arange(len(whole)), held)
     if not len(rest):
         raise DataError(f"{whole.name}: too few different games to hold some out")

@@ -1,9 +1,13 @@
 """Clusters and maps on groups whose truth is known; the position that follows is the game's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from playout.agents.pretraining import probes
 from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
 from playout.agents.pretraining.objectives.following import Following
 from playout.agents.pretraining.objectives.objective import Batch
@@ -12,7 +16,7 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.envs.core.registry import game
 from playout.envs.records import files
 from playout.envs.records.json_lines import GameRecord
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 
 from tests.agents.pretraining.bars import split_of
 
@@ -42,6 +46,30 @@ def test_groups_that_stand_apart_are_found_by_both_ways_of_clustering():
     rng = np.random.default_rng(1)
     mixed = cluster_scores(rng.normal(0, 1, (120, 12)).astype(np.float32), labels, 3, seed=0)
     assert abs(mixed["ari"]) < 0.1
+
+
+def test_as_many_clusters_are_looked_for_as_classes_occur(monkeypatch):
+    """Labels may begin at 1 or have gaps, a game may know no draws, a folder may be empty."""
+    asked = []
+
+    def scored(found, labels, num_classes, *, seed):
+        asked.append(num_classes)
+        return {}
+
+    monkeypatch.setattr(probes, "cluster_scores", scored)
+    data = split_of(20)
+    names = tuple(str(n) for n in range(120))
+    spread = Split(
+        *(replace(p, labels=p.labels * 50 + 1, classes=names) for p in (data.train, data.test))
+    )
+    probes.probe(new_trunk(data.train, network="grid"), spread, "clusters")
+    hexes = positions_of_game("hex(size=4)", count=150, seed=0)
+    few = Split(hexes.train, hexes.train.subset(np.arange(30)))
+    probes.probe(new_trunk(hexes.train, size="8x1"), few, "clusters")
+    assert asked == [2, 2, 2, 2]  # of features and of pixels
+    with pytest.raises(DataError, match=r"9 held-out pictures with .* more than 10"):
+        some = Split(spread.train, spread.test.subset(np.arange(9)))
+        probes.probe(new_trunk(data.train, network="grid"), some, "clusters")
 
 
 def test_maps_show_rows_of_every_class_of_sorted_ones():

@@ -64,8 +64,11 @@ def test_what_is_held_out_is_the_same_whatever_seed_a_run_has(data, tmp_path, ca
         data, data_seed=1, init=str(first.path), run=tmp_path / "c", **settings, **more
     )
     said = capsys.readouterr().err
-    assert said.startswith(f"note: --init {first.path} has learned from another split of {data}")
-    assert "--data-seed 0" in said and said.count("\n") == 1
+    if data == "tic_tac_toe":  # a game that is held out is so whatever others are played
+        assert "another split" not in said
+    else:
+        note = f"note: --init {first.path} has learned from another split of {data}"
+        assert said.startswith(note) and "--data-seed 0" in said and said.count("\n") == 1
     assert main(["eval", str(third.path)]) == 0
 
 

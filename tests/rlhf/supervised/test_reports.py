@@ -52,6 +52,21 @@ def test_reports_that_contradict_or_name_no_class_are_refused():
         added(labels, [Labelled("a b", "spam"), Labelled("A  b", "ham")])
 
 
+def test_reports_that_are_all_held_out_are_refused_before_anything_is_learned():
+    labels = [*kept(4), *kept(4, report=0, held=False)]
+    alone = dict.fromkeys(range(40))
+    for number in alone:
+        try:
+            alone[number] = added(labels, [Labelled(f"new {number}", "spam")])
+        except ConfigError as error:
+            assert "nothing would be learned from the reports: all of their texts" in str(error)
+    refused = [number for number, found in alone.items() if found is None]
+    assert 3 < len(refused) < 30
+    assert not any(found[-1].held_out for found in alone.values() if found is not None)
+    with pytest.raises(ConfigError, match="nothing would be learned"):
+        added([Kept("a", "ham", True), Kept("b", "spam", False)], [Labelled("a", "spam")])
+
+
 def test_it_is_adopted_for_what_it_gains_and_kept_for_what_it_may_lose():
     labels = [*kept(400), *kept(20, report=1)]
     reports, others = range(400, 420), range(400)

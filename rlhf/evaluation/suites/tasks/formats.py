@@ -151,6 +151,17 @@ def _mmlu_row(row: Row, where: str) -> Choice:
 
 # BIG-bench
 
+_BIGBENCH = {
+    "name": "",
+    "description": "",
+    "task_prefix": "",
+    "example_input_prefix": "\nQ: ",
+    "example_output_prefix": "\nA: ",
+    "choice_prefix": "\n  choice: ",
+    "few_shot_example_separator": "\n",
+}
+"""Texts of a task, and what they are where it does not say."""
+
 
 def is_bigbench(path: Path) -> bool:
     """Whether a file is a task of BIG-bench, or a folder that holds one."""
@@ -177,11 +188,9 @@ def read_bigbench(path: Path) -> Suite:
     for key, value in task.items():
         if isinstance(value, str):
             check_text(value, str(path), key)
-    before, after = (
-        str(task.get(key, default))
-        for key, default in (("example_input_prefix", "\nQ: "), ("example_output_prefix", "\nA: "))
-    )
-    listed = str(task.get("choice_prefix", "\n  choice: "))
+    given = {key: _given(task, key, usual, path) for key, usual in _BIGBENCH.items()}
+    before, after = given["example_input_prefix"], given["example_output_prefix"]
+    listed = given["choice_prefix"]
     shown = bool(task.get("append_choices_to_input", True))
     items: list[Item] = []
     for number, row in enumerate(rows, 1):
@@ -210,12 +219,22 @@ def read_bigbench(path: Path) -> Suite:
     if len({type(item) for item in items}) > 1:
         raise DataError(f"{path}: some examples offer choices and others want a text")
     return Suite(
-        name=str(task.get("name") or path.stem),
+        name=given["name"] or path.stem,
         items=tuple(items),
-        headers={"": str(task.get("task_prefix", ""))},
-        between=str(task.get("few_shot_example_separator", "\n")),
-        about=str(task.get("description", "")),
+        headers={"": given["task_prefix"]},
+        between=given["few_shot_example_separator"],
+        about=given["description"],
     )
+
+
+def _given(task: Row, key: str, usual: str, path: Path) -> str:
+    """A text of a task of BIG-bench, or what it is by default."""
+    value = task.get(key)
+    if value is None:
+        return usual
+    if not isinstance(value, str):
+        raise DataError(f"{path}: {key} should be a text, not {value!r}")
+    return value
 
 
 def _spaced(after: str, options: Iterable[str]) -> tuple[str, ...]:
@@ -241,10 +260,10 @@ def read_suite(source: str | Path) -> Suite:
     """Rows of a file, a folder or `hub:NAME[@CONFIG][:split]`, of whatever kind their fields show.
 
     `question, choices, answer` (MMLU; the answer a number or a letter); `question` with `choices`
-    of texts and labels and `answerKey` (ARC); `ctx, endings, label` (HellaSwag); `goal, sol1, sol2,
-    label` (PIQA); `sentence_good, sentence_bad` (BLiMP); `prompt, options, answer` (the right
-    option's place or text); `prompt, answer` (to be written); `text` alone: its last word is to be
-    written (LAMBADA).
+    of texts and labels and `answerKey` (ARC; as first published both stand in `question`); `ctx,
+    endings, label` (HellaSwag); `goal, sol1, sol2, label` (PIQA); `sentence_good, sentence_bad`
+    (BLiMP); `prompt, options, answer` (the right option's place or text); `prompt, answer` (to be
+    written); `text` alone: its last word is to be written (LAMBADA).
 
     Raises:
         DataError: Names the row and what it lacks.
@@ -287,7 +306,7 @@ def _item(row: Row, where: str) -> Item:
     if "endings" in row:
         options = _texts(row["endings"], where, "endings")
         return _choice(text_field(row, where, "ctx"), options, row.get("label"), where, group)
-    if "choices" in row:
+    if "choices" in row or isinstance(row.get("question"), dict):
         return _questioned(row, where, group)
     if "options" in row:
         options = _texts(row["options"], where, "options")
@@ -310,7 +329,7 @@ def _item(row: Row, where: str) -> Item:
 
 
 def _questioned(row: Row, where: str, group: str) -> Choice:
-    choices, question = row["choices"], row.get("question")
+    choices, question = row.get("choices"), row.get("question")
     if isinstance(question, dict):  # ARC as it was first published
         choices, question = question.get("choices", choices), question.get("stem")
     labels: list[str] = []

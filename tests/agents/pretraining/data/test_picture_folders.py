@@ -1,7 +1,7 @@
-"""Folders that bring their own split, and what lies beside the folders of classes."""
+"""Folders that bring their own split, what lies beside those of classes, and which files count."""
 
 import pytest
-from playout.agents.pretraining.data.folders import holds_split, read_folder
+from playout.agents.pretraining.data.folders import holds_split, read_folder, read_given
 from playout.agents.pretraining.data.sources import takes_seed
 from playout.errors import DataError
 
@@ -60,3 +60,93 @@ def test_pictures_beside_the_folders_of_classes_are_named(tmp_path, side):
     with pytest.raises(DataError, match=r"holds 2 pictures beside the folders .*x\.png\.png"):
         read_folder(tmp_path)
     assert len(read_folder(tmp_path, version=2).train)
+
+
+@pytest.mark.parametrize(
+    ("learned", "held"), [("Train", "Test"), ("training", "testing"), ("Training", "VAL")]
+)
+def test_sides_are_known_by_capitals_and_longer_names(tmp_path, learned, held):
+    split = read_folder(sides(tmp_path, learned, held))
+    assert split.train.classes == ("a", "b") and len(split.train) == 6
+    assert sorted(split.test.pixels[:, 0, 0, 0]) == [10, 11, 12, 110, 111, 112]
+    assert holds_split(tmp_path) and not takes_seed(str(tmp_path))
+    assert read_folder(tmp_path, version=3).train.classes == tuple(sorted((learned, held)))
+
+
+def test_of_several_spellings_of_a_side_the_plain_one_is_taken(tmp_path, capsys):
+    split = read_folder(sides(tmp_path, "Train", "train", "testing", "test"))
+    assert sorted(split.train.pixels[:, 0, 0, 0]) == [10, 11, 12, 110, 111, 112]
+    assert sorted(split.test.pixels[:, 0, 0, 0]) == [30, 31, 32, 130, 131, 132]
+    assert "not read beside it: Train, testing" in capsys.readouterr().err
+
+
+def shades(split):
+    """The upper left pixels of both sides, sorted."""
+    return sorted([*split.train.pixels[:, 0, 0, 0], *split.test.pixels[:, 0, 0, 0]])
+
+
+def test_what_pillow_reads_is_read_and_other_files_are_told_of(tmp_path, capsys):
+    sides(tmp_path, "", count=4)
+    for number, suffix in enumerate((".tga", ".JFIF", ".pgm")):
+        png(tmp_path / "a" / f"x{number}.png", 200 + number, mode="L")
+        (tmp_path / "a" / f"x{number}.png").rename(tmp_path / "a" / f"x{number}{suffix}")
+    earlier = shades(read_folder(tmp_path, version=3))
+    assert earlier == [0, 1, 2, 3, 100, 101, 102, 103] and not capsys.readouterr().err
+    assert shades(read_folder(tmp_path)) == [*earlier, 200, 201, 202]
+    assert not capsys.readouterr().err
+    (tmp_path / "b" / "y.heic?").write_bytes(b"12")
+    assert len(shades(read_folder(tmp_path))) == 11
+    note = f"not read, of no kind of picture that is known: {tmp_path / 'b' / 'y.heic?'}\n"
+    assert capsys.readouterr().err == f"note: 1 file is {note}"
+    (tmp_path / "b" / "z.txt").touch()
+    assert len(read_given([tmp_path], (1, 8, 10))[0]) == 11
+    assert capsys.readouterr().err == f"note: 2 files are {note}"
+
+
+def test_links_to_folders_are_followed_once_and_never_round(tmp_path):
+    data = sides(tmp_path / "data", "", count=4)
+    for number in range(3):
+        png(tmp_path / "more" / "deep" / f"{number}.png", 200 + number, mode="L")
+    (data / "b" / "other").symlink_to(tmp_path / "more", target_is_directory=True)
+    (data / "b" / "again").symlink_to(tmp_path / "more" / "deep", target_is_directory=True)
+    (tmp_path / "more" / "round").symlink_to(tmp_path / "more", target_is_directory=True)
+    (data / "a" / "up").symlink_to(data, target_is_directory=True)
+    (data / "a" / "beside").symlink_to(data / "b", target_is_directory=True)
+    png(data / "a" / ".kept" / "0.png", 4, mode="L")
+    (data / "a" / "shown").symlink_to(data / "a" / ".kept", target_is_directory=True)
+    split = read_folder(data)
+    assert shades(split) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 200, 201, 202]
+    for part in (split.train, split.test):
+        assert ((part.pixels[:, 0, 0, 0] >= 100) == part.labels).all()
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    sides(tmp_path, "", count=4)
+    (tmp_path / "a" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError, match=r"loop\.png is a link that leads to itself"):
+        read_folder(tmp_path)
+    (tmp_path / "a" / "loop.png").unlink()
+    (tmp_path / "a" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(DataError, match=r"gone\.png cannot be read: .*No such file"):
+        read_folder(tmp_path)
+
+
+def test_what_is_hidden_is_no_part_of_the_data(tmp_path, capsys):
+    sides(tmp_path, "", count=4)
+    for name in ("a/.ipynb_checkpoints/0.png", ".cache/0.png", "a/deep/.thumbnails/0.png"):
+        png(tmp_path / name, 250, mode="L")
+    for name in ("a/._0.png", "._1.png", "__MACOSX/a/._0.png", ".DS_Store", "b/.DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7no picture")
+    png(tmp_path / "b" / "__MACOSX" / "0.png", 250, mode="L")
+    split = read_folder(tmp_path)
+    assert split.train.classes == ("a", "b") and max(shades(split)) == 103
+    assert not capsys.readouterr().err
+    assert len(read_given([tmp_path], (1, 8, 10))[0]) == 8
+
+
+def test_an_earlier_run_keeps_what_it_has_learned_from_hidden_folders(tmp_path):
+    sides(tmp_path, "", count=4)
+    png(tmp_path / "a" / ".thumbnails" / "0.png", 250, mode="L")
+    assert shades(read_folder(tmp_path, version=3))[-1] == 250
+    assert shades(read_folder(tmp_path))[-1] == 103

@@ -8,7 +8,8 @@ from playout.agents.pretraining.data.dataset import (
     validation_rows,
 )
 from playout.agents.pretraining.data.folders import read_folder
-from playout.agents.pretraining.data.pictures import same_pixels, tell_of_repeats
+from playout.agents.pretraining.data.pictures import same_pixels
+from playout.agents.pretraining.data.repeats import tell_of_repeats
 from playout.cli import main
 
 from tests.agents.pretraining.data.test_picture_files import png

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,6 +270,19 @@ def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, messag
     assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize("kind", ["tic_tac_toe", "unsaved"])
+def test_a_rival_that_writes_no_text_is_named_by_its_kind(model, tmp_path, capsys, kind):
+    export_model(tmp_path / "model", model, TOKENIZER)
+    rival = Path(__file__).parents[3] / "fixtures" / "runs" / kind
+    if kind == "unsaved":  # a run of PPO that has saved nothing yet
+        rival = RunDir.create(tmp_path / "run", kind="ppo", config={}, seed=0).path
+    words = ["--suite", "pairs", "--against", str(rival), "--episodes", "5"]
+    assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    kind = RunDir.open(rival).kind
+    assert said == f"error: {rival} is a run of kind {kind}, which does not write text"
 
 
 def test_a_chat_answer_is_no_program(model):

@@ -66,10 +66,29 @@ def test_bigbench_offers_choices_with_their_scores_or_wants_a_text(tmp_path):
     assert read_bigbench(tmp_path).items == (Written("\nQ: 2+2\nA:", (" 4", " four")),)
 
 
+def test_what_a_task_of_bigbench_leaves_out_or_empty_is_as_usual(tmp_path):
+    texts = ("name", "task_prefix", "example_input_prefix", "example_output_prefix",
+             "choice_prefix", "few_shot_example_separator", "description")  # fmt: skip
+    examples = [{"input": n, "target_scores": {"4": 1, "5": 0}} for n in "ab"]
+    found = []
+    for task in ({}, dict.fromkeys(texts)):
+        (tmp_path / "task.json").write_text(json.dumps({**task, "examples": examples}))
+        found.append(read_bigbench(tmp_path))
+    assert found[0] == found[1]
+    assert found[1].items[0].prompt == "\nQ: a\n  choice: 4\n  choice: 5\nA:"
+    assert "None" not in found[1].shown(0, 1) and found[1].about == ""
+    (tmp_path / "task.json").write_text(json.dumps({"choice_prefix": 3, "examples": examples}))
+    with pytest.raises(DataError, match=r"task\.json: choice_prefix should be a text, not 3"):
+        read_bigbench(tmp_path)
+
+
 ROWS = [
     ({"question": "q", "subject": "s", "choices": ["x", "y"], "answer": 1},
      "q\nA. x\nB. y\nAnswer:"),
     ({"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+     "Question: q\nAnswer:"),
+    ({"question": {"stem": "q", "choices": [{"text": "x", "label": "A"},
+                                            {"text": "y", "label": "B"}]}, "answerKey": "B"},
      "Question: q\nAnswer:"),
     ({"ctx": "He", "endings": ["ran off", "flew"], "label": "1"}, "He"),
     ({"goal": "g", "sol1": "a", "sol2": "b", "label": 1}, "Question: g\nAnswer:"),
@@ -79,7 +98,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(
-    ("row", "prompt"), ROWS, ids=["mmlu", "arc", "swag", "piqa", "blimp", "own"]
+    ("row", "prompt"), ROWS, ids=["mmlu", "arc", "arc-stem", "swag", "piqa", "blimp", "own"]
 )
 def test_rows_are_read_by_what_their_fields_show(tmp_path, row, prompt):
     (item,) = read_suite(rows_file(tmp_path / "q.jsonl", row)).items
@@ -100,6 +119,7 @@ BAD = [
     ({"text": "one"}, "a text of one word"),
     ({"question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "E"},
      "answerKey 'E'"),
+    ({"question": {"stem": "q"}, "answerKey": "A"}, "choices should be a list"),
     ({"other": 1}, "no field 'text'"),
     ({"prompt": "q", "options": ["x", "\ud800"], "answer": 0}, "options holds half a surrogate"),
     ({"prompt": "q", "answer": "\ud800"}, "answer holds half a surrogate"),
