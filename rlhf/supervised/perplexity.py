@@ -164,8 +164,7 @@ def _whole_answer(
     talk: ConversationFormat, prompt: Prompt, answer: str, *, special: bool = False
 ) -> tuple[list[int], int]:
     """An answer up to its stop token after what the policy read before it."""
-    plain = isinstance(prompt, str)
-    before = talk.begin(prompt, special=special) if plain else _read(talk, prompt)
+    before = talk.begin(prompt, special=special) if isinstance(prompt, str) else _read(talk, prompt)
     return [*before, *encode_answer(talk, prompt, answer)], len(before)
 
 

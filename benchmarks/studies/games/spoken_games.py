@@ -190,8 +190,7 @@ def main() -> None:
     except PlayoutError as error:
         parser.error(str(error))
     rows = {
-        (run["game"], run["size"], run["seed"]): run
-        for run in [*kept_runs("spoken_games"), *found]
+        (run["game"], run["size"], run["seed"]): run for run in [*kept_runs("spoken_games"), *found]
     }
     runs = [rows[key] for key in sorted(rows)]
     print(write_result("studies/games/spoken_games", {"runs": runs, "claims": claims_of(runs)}))
