@@ -15,7 +15,8 @@ from playout.envs.core.registry import game
 AUGMENT = Augmentation(shift=0.1, flip=True, erase=0.5)
 KINDS = {
     "classes": {"dropout": 0.2, "label_smoothing": 0.1, "balance": True, "labels": 0.7},
-    "mixup": {"mixup": 0.4, "loss": "mse", "optimizer": "muon"},
+    # Muon's steps are as long whatever the gradient is: long ones would make much of rounding.
+    "mixup": {"mixup": 0.4, "loss": "mse", "optimizer": "muon", "learning_rate": 0.001},
     "autoencoder": {"objective": "autoencoder"},
     "vae": {"objective": "vae"},
     "masked": {"objective": "masked", "patch": 5},  # which does not divide the pictures' sides
