@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
 from playout.benchmarks.studies.page import Page
+from playout.benchmarks.studies.training.fresh import fresh_model
 from playout.own_code import trust_modules
 from playout.rlhf.environments.load import code_of, load_environment, read_options
 from playout.rlhf.evaluation.statistics import paired_test, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model, load_model
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 
@@ -89,20 +89,9 @@ def new_model(setting: Setting, questions: Sequence[str], folder: Path, *, seed:
         return folder
     tokenizer = Tokenizer.train(questions, vocab_size=setting.vocabulary)
     longest = max(map(len, tokenizer.encode_batch(list(questions[:2000]))))
-    heads = max(2, setting.width // 32)
-    shape = TransformerConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=setting.width,
-        intermediate_size=-(-8 * setting.width // 24) * 8,
-        num_hidden_layers=setting.layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=2 * longest + setting.answer,
-        pad_token_id=tokenizer.pad_id,
-        bos_token_id=tokenizer.end_id,
-        eos_token_id=tokenizer.end_id,
-    )
-    export_model(folder, Transformer(shape, seed=seed), tokenizer)
+    context = 2 * longest + setting.answer
+    size: dict[str, int] = {"width": setting.width, "layers": setting.layers, "context": context}
+    export_model(folder, fresh_model(tokenizer, **size, seed=seed), tokenizer)
     return folder
 
 

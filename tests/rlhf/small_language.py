@@ -39,6 +39,11 @@ DECODED = TransformerConfig(
 )
 
 
+def say(role, content):
+    """A message."""
+    return {"role": role, "content": content}
+
+
 CHATML = """\
 {%- if messages[0].role != 'system' -%}
 <|im_start|>system

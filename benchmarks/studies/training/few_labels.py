@@ -25,12 +25,13 @@ from playout.benchmarks.studies.cases import (
     study_parser,
 )
 from playout.benchmarks.studies.page import Page, compared, with_half
+from playout.benchmarks.studies.training.fresh import fresh_model
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.data.corpora import RATED
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.supervised.classify import (
     ClassifyConfig,
     ClassifyTrainer,
@@ -95,21 +96,14 @@ def material(form: Form) -> tuple[dict[str, TextTask], list[str], Tokenizer]:
 
 def fresh(form: Form, tokenizer: Tokenizer, kind: str, seed: int) -> Transformer:
     """A decoder or an encoder that has learned nothing."""
-    heads = max(2, form.width // 32)
-    config = TransformerConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=form.width,
-        intermediate_size=-(-8 * form.width // 24) * 8,
-        num_hidden_layers=form.layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=2 * LENGTH,
+    return fresh_model(
+        tokenizer,
+        width=form.width,
+        layers=form.layers,
+        context=2 * LENGTH,
+        seed=seed,
         causal=kind == "next",
-        pad_token_id=tokenizer.pad_id,
-        bos_token_id=tokenizer.end_id,
-        eos_token_id=tokenizer.end_id,
     )
-    return Transformer(config, seed=seed)
 
 
 def read(form: Form, model: Transformer, kind: str, seed: int) -> float:

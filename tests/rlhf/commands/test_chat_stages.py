@@ -17,15 +17,11 @@ from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.sft import SFTTrainer
-from small_language import as_before, chat_tokenizer
+from small_language import as_before, chat_tokenizer, say
 
 COMMON = {"dtype": "float32", "quiet": True, "size": "tiny"}
 WORDS = ("cat", "sat", "the", "user")
 TWO = WORDS[:2]
-
-
-def say(role, content):
-    return {"role": role, "content": content}
 
 
 def talk_about(word):

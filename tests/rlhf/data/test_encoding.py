@@ -30,12 +30,7 @@ from playout.rlhf.supervised import text_scores
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.text_scores import encode_texts
 from playout.rlhf.supervised.trainer import LearnConfig
-from small_language import TURNS, chat_tokenizer
-
-
-def say(role, content):
-    return {"role": role, "content": content}
-
+from small_language import TURNS, chat_tokenizer, say
 
 TALK = [say("user", "cat?"), say("assistant", "sat"), say("user", "the?"), say("assistant", "yes")]
 

@@ -16,12 +16,7 @@ from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.supervised.perplexity import as_scored
 from playout.rlhf.supervised.text_scores import encode_texts
-from small_language import SPM_KINDS, SPM_TEMPLATES, TURNS, chat_tokenizer, sentencepiece
-
-
-def say(role, content):
-    return {"role": role, "content": content}
-
+from small_language import SPM_KINDS, SPM_TEMPLATES, TURNS, chat_tokenizer, say, sentencepiece
 
 TALK = [say("user", "cat"), say("assistant", "yes"), say("user", "dog"), say("assistant", "no")]
 ENDLESS = (
