@@ -126,7 +126,7 @@ class Learner:
         if not isinstance(device, torch.device):
             device = resolve_device(device or "auto")
         self.config, self.device = config, device
-        # Without its instructions a processor is many times slower in bfloat16 than in float32.
+        # Many a processor is slower in bfloat16 than in float32, some by many times.
         slow = device.type == "cpu" and not multiplies_bfloat16()
         self.dtype = "float32" if slow else config.dtype
         self.num_shards = max(config.num_shards if device.type == "cpu" else 1, ranks.world())

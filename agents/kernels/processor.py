@@ -11,6 +11,7 @@ import ctypes
 import platform
 
 import torch
+from playout.agents.runs.devices import slow_bfloat16
 
 
 def fuses_multiply_add() -> bool:
@@ -24,8 +25,9 @@ def fuses_multiply_add() -> bool:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether bfloat16 convolutions and products are faster here than by plain loops."""
-    return fuses_multiply_add() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether bfloat16 convolutions and products are worth while here."""
+    native = fuses_multiply_add() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return native and not slow_bfloat16()
 
 
 def openmp_team() -> tuple[int, int, int]:

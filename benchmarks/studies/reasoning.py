@@ -3,7 +3,8 @@
 A model of our own begins with nothing: it is fine-tuned on generated questions with their answers,
 and then learns from its own answers to further ones, rewarded where the dataset's verifier finds
 them right. A published one learns by reward alone (--base). Before and after, the same questions
-are asked, of seeds that nothing was learned from.
+are asked: of seeds that nothing was learned from, and none that stands among what was learned. The
+page shows all questions and models that were tried in a folder.
 
     playout bench reasoning --quick
     python -m playout.benchmarks.studies.reasoning --minutes 60 --seeds 0 1 2
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,9 +29,12 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
+from playout.benchmarks.studies.cases import mean_of_seeds
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.training.fresh import fresh_model
+from playout.errors import ConfigError
 from playout.own_code import trust_modules
+from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.load import code_of, load_environment, read_options
 from playout.rlhf.evaluation.statistics import paired_test, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -38,11 +43,15 @@ from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 
 ENV = "reasoning_gym:chain_sum"
+COMMAND = "python -m playout.benchmarks.studies.reasoning --folder FOLDER"
 OPTIONS = "max_terms=3,max_digits=2,partial=false"
 _ASIDE = 0.15  # of the minutes: for measuring the speed, and for asking before and after
 _PROBED = {"sft": 12, "grpo": 4}  # steps and updates from which the speed is known
 _FEW = 8  # episodes of an evaluation meanwhile
 _ALWAYS = {"size": "tiny", "dtype": "float32", "quiet": True}
+WANTED = 30.0
+"""Points more, of some questions."""
+_COLUMNS = ("before", "after", "difference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +84,26 @@ class Setting:
     loosely: str = ""
     """Options under which answers are judged once more, such as answer=last."""
 
+    @property
+    def asks(self) -> str:
+        """Which questions, in a line."""
+        return f"{self.env.rpartition(':')[2]} ({self.options or 'as it comes'})"
+
+    @property
+    def model(self) -> str:
+        """Which model, in a line."""
+        if self.base:
+            return Path(self.base).name
+        return f"a new one, {self.width} wide, {self.layers} layers"
+
+    def part(self, seed: int) -> str:
+        """Folder of a seed's runs."""
+        words = f"{self.env.rpartition(':')[2]} {self.options} {Path(self.base).name}"
+        return f"{'-'.join(re.findall(r'[A-Za-z0-9_.]+', words))}/seed-{seed}"
+
     def tasks(self, seed: int, loosely: str = "") -> str:
         """The environment's options for a seed."""
-        sizes = {"size": 5 * self.examples, "test_size": self.asked, "seed": seed}
+        sizes = {"size": 5 * self.examples, "test_size": 4 * self.asked, "seed": seed}
         known = sizes if self.env.startswith("reasoning_gym:") else {}
         given = [self.options, *(f"{k}={v}" for k, v in known.items()), loosely]
         return ",".join(filter(None, given))
@@ -131,19 +157,33 @@ def planned(
     return int(kept[stage])
 
 
+def unseen(factory: EnvironmentFactory, count: int) -> list[Any]:
+    """So many held-out tasks, of those whose question is nowhere among the tasks to learn from.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    learned = {task["question"] for task in factory.tasks("train") or ()}
+    further = (task for task in factory.tasks("test") or () if task["question"] not in learned)
+    if not (found := list(islice(further, count))):
+        raise ConfigError(f"{factory.name}: every held-out question is learned from, too")
+    return found
+
+
 def right(
     model: Path, setting: Setting, seed: int, *, temperature: float, loosely: str = ""
 ) -> NDArray[np.float64]:
-    """Whether each held-out question is answered rightly, [asked]."""
+    """Whether each held-out question is answered rightly, [questions]."""
     network, tokenizer = load_model(model)
     factory = load_environment(setting.env, read_options(setting.tasks(seed, loosely)))
+    tasks = unseen(factory, setting.asked)
     evaluator = EpisodeEvaluator(
         tokenizer,
         factory,
-        setting.asked,
+        len(tasks),
         EpisodeLimits(setting.answer),
         dtype=torch.float32,
-        tasks=factory.tasks("test"),
+        tasks=tasks,
         as_user=False,
     )
     with torch.no_grad():
@@ -191,7 +231,8 @@ def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
         how: dict[str, Any] = {"temperature": temperature, "loosely": loosely}
         answers = [right(one, setting, seed, **how) for one in (before, after)]
         test = paired_test(answers[1], answers[0])
-        row: dict[str, Any] = {"seed": seed, "answers": name, "questions": len(answers[0])}
+        row: dict[str, Any] = {"asked": setting.asks, "model": setting.model, "seed": seed}
+        row |= {"answers": name, "questions": len(answers[0])}
         for when, one in zip(("before", "after"), answers, strict=True):
             row[when] = float(one.mean())
             row[f"{when} (95 %)"] = list(wilson(float(one.sum()), len(one)))
@@ -200,19 +241,67 @@ def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def points(found: Sequence[float]) -> str:
+    """A number with its interval, "25.0 (19.0 to 31.0)"."""
+    return "{:.1f} ({:.1f} to {:.1f})".format(*found)
+
+
 def told(row: dict[str, Any]) -> str:
     """A row for people, in points of a hundred."""
-
-    def points(name: str) -> str:
-        low, high = (100 * end for end in row[f"{name} (95 %)"])
-        return f"{100 * row[name]:.1f} ({low:.1f} to {high:.1f})"
-
+    before, after, more = (
+        points([100 * one for one in (row[name], *row[f"{name} (95 %)"])]) for name in _COLUMNS
+    )
     begun = f"after {row['steps']} steps of imitation" if row["steps"] else "before"
     return (
-        f"seed {row['seed']}, {row['answers']} answers to {row['questions']} held-out questions: "
-        f"{points('before')} % right {begun}, {points('after')} % "
-        f"after {row['updates']} rounds of GRPO; {points('difference')} points more"
+        f"{row['asked']}, {row['model']}, seed {row['seed']}, {row['answers']} answers to "
+        f"{row['questions']} held-out questions: "
+        f"{before} % right {begun}, {after} % after {row['updates']} rounds of GRPO; "
+        f"{more} points more"
     )
+
+
+def told_before(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows of a folder: those that earlier calls left there, but for those told anew."""
+    path = folder / "rows.json"
+    names = ("asked", "model", "seed", "answers")
+    told_anew = {tuple(row[name] for name in names) for row in rows}
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    found = [row for row in earlier if tuple(row[name] for name in names) not in told_anew]
+    write_json(path, found := found + list(rows))
+    return found
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each kind of questions, model and answers: per cent and points, with 95 %."""
+    found = []
+    names = ("asked", "model", "answers")
+    for kind in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        here = [row for row in rows if tuple(row[name] for name in names) == kind]
+        row: dict[str, Any] = {**dict(zip(names, kind, strict=True)), "seeds": len(here)}
+        for column in _COLUMNS:
+            mean, half = mean_of_seeds([100 * one[column] for one in here])
+            low, high = (100 * end for end in here[0][f"{column} (95 %)"])
+            row[column] = (mean, low, high) if len(here) == 1 else (mean, mean - half, mean + half)
+        found.append(row)
+    return found
+
+
+def claims_of(means: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What tools/report.py reads; the target is one of the largest gain alone."""
+    largest = max(means, key=lambda row: row["difference"][0])
+    claims = []
+    for row in means:
+        seeds = f"{row['seeds']} seed{'s'[row['seeds'] == 1 :]}"
+        about = f"{row['asked']}, {row['model']}, {row['answers']} answers ({seeds})"
+        for column, words, unit in zip(
+            _COLUMNS, ("before GRPO", "after", "gained"), ("%", "%", "points"), strict=True
+        ):
+            ours = dict(zip(("median", "min", "max"), row[column], strict=True))
+            claim = {"claim": f"{about}: {words}", "row": about, "column": words, "ours": ours}
+            claims.append({**claim, "unit": unit, "command": COMMAND})
+            if row is largest and column == "difference":
+                claims[-1]["target"] = WANTED
+    return claims
 
 
 def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
@@ -232,17 +321,21 @@ def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
         trust_modules(module)  # whoever names it means it
     rows: list[dict[str, Any]] = []
     for seed in seeds:
-        found = study(setting, seed, folder / f"seed-{seed}")
+        found = study(setting, seed, folder / setting.part(seed))
         rows += found
         for row in found:
             print(told(row), flush=True)
-    page = Page("Sums by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
-    page.table(rows, f"{setting.env}, {setting.options}")
+    rows = told_before(folder, rows)
+    page = Page("Reasoning by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
+    means = over_seeds(rows)
+    page.text("Answers that the verifier finds right, in %, before and after GRPO: means, 95 %.")
+    page.table([{**row, **{c: points(row[c]) for c in _COLUMNS}} for row in means], "Over seeds")
+    page.table(rows, "Each seed, in parts of one")
     page.findings([told(row) for row in rows])
     print(f"wrote {page.write(folder)}")
     if not quick:
-        settings = {**asdict(setting), "seeds": [*seeds]}
-        print(f"wrote {page.publish(folder, 'reasoning', {'rows': rows}, **settings)}")
+        found = {"rows": rows, "claims": claims_of(means)}
+        print(f"wrote {page.publish(folder, 'reasoning', found, **asdict(setting))}")
     return 0
 
 
@@ -256,6 +349,7 @@ if __name__ == "__main__":
     parser.add_argument("--base", help="folder of a model that learns by reward alone")
     parser.add_argument("--loosely", help="options by which answers are judged once more")
     parser.add_argument("--imitation", type=float, help="share of the minutes for examples")
+    parser.add_argument("--answer", type=int, help="tokens of the longest answer, by default 8")
     parser.add_argument("--batch", type=int, help="answers a round, by default 128")
     parser.add_argument("--rate", type=float, help="GRPO's learning rate, by default 4e-5")
     parser.add_argument("--vocabulary", type=int, help="pieces of a new model, by default 300")

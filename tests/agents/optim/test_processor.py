@@ -13,6 +13,7 @@ from playout.agents.networks.boards.norm_relu import norm_relu
 from playout.agents.networks.boards.resnet import build
 from playout.agents.networks.recurrent import Core
 from playout.agents.optim.adam import Adam
+from playout.agents.runs import devices
 
 
 @pytest.fixture
@@ -66,3 +67,27 @@ def test_torch_can_be_told_to_say_so():
     done = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True)
     x86 = os.uname().machine == "x86_64"
     assert done.stdout.strip() == str(not x86), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("intel", "tiles", "products", "wanted"),
+    [
+        (True, True, True, "bfloat16"),
+        (True, False, True, "float32"),
+        (False, False, True, "bfloat16"),
+        (False, False, False, "float32"),
+    ],
+    ids=["tiles", "products of half the speed", "products", "neither"],
+)
+def test_auto_is_bfloat16_only_where_it_is_faster(monkeypatch, intel, tiles, products, wanted):
+    monkeypatch.setattr(devices, "_made_by_intel", lambda: intel)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: products)
+    devices.slow_bfloat16.cache_clear()
+    try:
+        assert devices.resolve_dtype("auto", torch.device("cpu")) == wanted
+        if wanted == "float32" and intel:
+            assert not multiplies_bfloat16()
+        assert devices.resolve_dtype("bfloat16", torch.device("cpu")) == "bfloat16"
+    finally:
+        devices.slow_bfloat16.cache_clear()
