@@ -74,9 +74,9 @@ class Command(TrainingOptions):
     begin with each other, or teach each other, hold out the same."""
 
     validation: float = 0.1
-    """Share of the pictures to learn from (2,048 at most) that choose the best checkpoint, and with
-    --patience the end, instead; where they are fewer than 50, the last checkpoint is the best. 0:
-    what is held out chooses, and so flatters what is reported of it."""
+    """Share of what there is to learn from (2,048 rows at most) that chooses the best checkpoint,
+    and with --patience the end, instead; where that is fewer than 50, the last checkpoint is the
+    best. 0: what is held out chooses, and so flatters what is reported of it."""
 
     image_size: int = 0
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
@@ -198,7 +198,6 @@ def _train(command: Command) -> RunDir:
             f"{read_otherwise(last.config)}"
         )
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
-
     narrower = bool(config.sparsity) and config.pattern == CHANNELS
 
     def make(steps: int) -> PretrainTrainer:
@@ -380,6 +379,7 @@ def _game(split: Split) -> str:
 
 
 def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
+    from playout.agents.pretraining.data.positions import unit_of
     from playout.agents.pretraining.data.repeats import tell_of_repeats
 
     weights = sum(p.numel() for p in trainer.trunk.parameters())
@@ -389,7 +389,7 @@ def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
     choose = f"{choosing:,} choose the best checkpoint, " if choosing else ""
     print(
         f"Learning {split.train.name} by {trainer.config.objective}\n"
-        f"  data      {len(trainer.rows):,} pictures of {channels} x {height} x {width}, "
+        f"  data      {len(trainer.rows):,} {unit_of(split.train)} of {channels} x {height} x {width}, "
         f"{choose}{len(split.test):,} held out\n"
         f"  trunk     {trainer.trunk.network}, {weights:,} parameters, {heads:,} in heads\n"
         f"  training  {trainer.total:,} steps of {min(trainer.config.batch, len(trainer.rows))} "

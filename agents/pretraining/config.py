@@ -63,7 +63,7 @@ class PretrainConfig:
     epochs: float = 10.0
     """Passes over the data, where no --minutes are given."""
     batch: int = 256
-    """Pictures a gradient step."""
+    """Pictures, or positions, a gradient step."""
     optimizer: str = "adamw"
     """sgd, momentum, adam, adamw or muon (for convolutions, with adamw for the rest)."""
     learning_rate: float = 0.0

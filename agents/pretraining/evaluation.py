@@ -20,8 +20,8 @@ from playout.agents.alphazero.player import game_of
 from playout.agents.ppo.league.games import native_game
 from playout.agents.ppo.player import learned_source
 from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION, Split
-from playout.agents.pretraining.data.positions import Positions
-from playout.agents.pretraining.data.repeats import counted, repeated, tell_of_repeats
+from playout.agents.pretraining.data.positions import Positions, unit_of
+from playout.agents.pretraining.data.repeats import repeated, tell_of_repeats
 from playout.agents.pretraining.data.sources import (
     are_made,
     digest,
@@ -54,7 +54,7 @@ def evaluate_trunk(
     if data.train.shape != trunk.shape:
         theirs, own = (" x ".join(map(str, one)) for one in (data.train.shape, trunk.shape))
         raise ConfigError(
-            f"{name} holds pictures of {theirs} (channels, rows, columns) and the trunk of "
+            f"{name} holds {unit_of(data.test)} of {theirs} (channels, rows, columns) and the trunk of "
             f"{run.path} sees {own}"
         )
     data, left_out = _unknown(run, name, data)
@@ -71,9 +71,10 @@ def evaluate_trunk(
         picture=picture,
     )
     if "rows" in found:
-        print(f"{options.probe} probe of {run.path}, {chosen}, held-out pictures of {name}")
+        unit = unit_of(data.test)
+        print(f"{options.probe} probe of {run.path}, {chosen}, held-out {unit} of {name}")
         tell_of_repeats(data)
-        _print_rows(found)
+        _print_rows(found, unit)
     else:
         print(f"{options.probe} of {run.path}, {chosen}")
         for what in ("trunk", "pixels"):
@@ -154,7 +155,7 @@ def _unknown(run: RunDir, name: str, data: Split) -> tuple[Split, int]:
     if known.all():
         raise DataError(f"{run.path} has learned from all that is held out of {name}")
     _note(
-        f"{count:,} of {len(test):,} held-out {counted(test)} of {name} are left out: {run.path}, "
+        f"{count:,} of {len(test):,} held-out {unit_of(test)} of {name} are left out: {run.path}, "
         "or what it began with, has learned from them"
     )
     return replace(data, test=test.subset(np.flatnonzero(~known))), count
@@ -180,10 +181,15 @@ def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr, flush=True)
 
 
-def _print_rows(found: Mapping[str, Any]) -> None:
-    """Accuracies by share of the labels, of features and beside them of pixels."""
+def _print_rows(found: Mapping[str, Any], unit: str) -> None:
+    """Accuracies by share of the labels, of features and beside them of pixels.
+
+    Args:
+        found: what `probe` gives.
+        unit: what the labels are of, "pictures" or "positions".
+    """
     for number, row in enumerate(found["rows"]):
-        line = f"  {100 * row['used']:5.3g} % of labels ({row['pictures']:6,} pictures"
+        line = f"  {100 * row['used']:5.3g} % of labels ({row['pictures']:6,} {unit}"
         capped = row["pictures"] == MAX_ROWS and row["used"] < row["labels"]
         line += ", the most that are read): " if capped else "): "
         line += _with_interval(row)

@@ -30,6 +30,7 @@ from playout.agents.pretraining.data.dataset import (
     labelled_rows,
     some_rows,
 )
+from playout.agents.pretraining.data.positions import unit_of
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.rating.intervals import share_interval
@@ -191,8 +192,8 @@ def probe(
 
     Returns:
         `rows` with accuracy and interval a share: `labels` is the share that was asked for, `used`
-        the one that was read, which is that of so many `pictures`; of `linear` and `neighbours`
-        also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with the scores of
+        the one that was read, which is that of so many `pictures` (or positions); of `linear` and
+        `neighbours` also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with the scores of
         `cluster_scores`, and with a picture `maps`.
 
     Raises:
@@ -207,8 +208,8 @@ def probe(
         classes = len(np.unique(test.labels[held]))  # some names may be of none, as draws of Hex
         if len(held) <= max(classes, DENSE):
             raise DataError(
-                f"{len(held)} held-out pictures with labels are too few to look for clusters: it "
-                f"takes more than {max(classes, DENSE)}"
+                f"{len(held)} held-out {unit_of(test)} with labels are too few to look for "
+                f"clusters: it takes more than {max(classes, DENSE)}"
             )
         held = some_rows(held, MAX_CLUSTERED)
         wanted = test.labels[held]

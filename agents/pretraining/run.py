@@ -24,6 +24,7 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
 from playout.agents.pretraining.data.folders import read_given
 from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.positions import unit_of
 from playout.agents.pretraining.data.repeats import tell_of_repeats
 from playout.agents.pretraining.data.sources import digest, read_otherwise
 from playout.agents.pretraining.data.sources import load as load_data
@@ -185,7 +186,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
         measured = trainer.measure(test, rows)
     finally:
         trainer.close()
-    print(f"{len(rows):,} held-out pictures of {test.name}")
+    print(f"{len(rows):,} held-out {unit_of(test)} of {test.name}")
     tell_of_repeats(data)
     found = about | {f"eval/{name}": value for name, value in measured.items()}
     found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}

@@ -40,7 +40,7 @@ from playout.agents.pretraining.data.dataset import (
     some_rows,
     validation_rows,
 )
-from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.positions import Positions, unit_of
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
 from playout.agents.pretraining.pruning import Pruning
@@ -95,8 +95,8 @@ class PretrainTrainer(Trainer):
         validation: float = 0.0,
     ) -> None:
         self.config, self.seed, self.total = config, seed, steps
-        self.device = device or torch.device("cpu")
-        self.title, self.dtype = f"pretrain {config.objective}", dtype
+        self.device, self.dtype = device or torch.device("cpu"), dtype
+        self.title, rows_are = f"pretrain {config.objective}", unit_of(data.train)
         objective = make_objective(trunk, data.train, config, seed=seed)
         self.rows = np.arange(len(data.train))
         if objective.needs_labels:
@@ -107,20 +107,20 @@ class PretrainTrainer(Trainer):
             self.rows = np.setdiff1d(self.rows, self.chosen_by)
             if config.patience and not len(self.chosen_by):
                 raise ConfigError(
-                    f"--patience needs {MIN_VALIDATED} pictures that choose the best checkpoint: "
+                    f"--patience needs {MIN_VALIDATED} {rows_are} that choose the best checkpoint: "
                     f"{len(self.rows)} with labels to learn from are too few"
                 )
         if len(self.rows) < 2:
-            raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
+            raise DataError(f"{data.train.name} has {len(self.rows)} {rows_are} to learn from")
         if objective.needs_labels:
             check_held_out(data)
         size = min(config.batch, len(self.rows))
         if objective.views == 2 and min(size, len(data.test)) < 2:
             raise DataError(
-                f"--objective {config.objective} compares pictures: it needs two of them in a "
+                f"--objective {config.objective} compares {rows_are}: it needs two of them in a "
                 f"batch and two held out, not {size} and {len(data.test)}"
             )
-        own = ranks.share(size, "pictures a batch")
+        own = ranks.share(size, f"{rows_are} a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
         # Of what is held out views alone are augmented, as those that are learned from.
         sides = (replace(x, augmentation=config.augment) for x in (data.train, data.test))

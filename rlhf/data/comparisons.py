@@ -44,6 +44,10 @@ class Comparisons(Protocol):
     def texts(self) -> Sequence[Prompt]:
         """Plain texts, or whole conversations."""
 
+    @property
+    def where(self) -> Sequence[str]:
+        """File and line of each text, for errors; empty where all are plain."""
+
     def batch(self, size: int, step: int, *, seed: int) -> Pairs:
         """Comparisons for a step, about `size` texts read."""
 
@@ -77,7 +81,7 @@ class RatedPairs:
         if len({item.mean for item in items}) < 2:
             raise DataError("all texts are rated alike; there is nothing to learn an order from")
         self.items = list(items)
-        self.texts = [item.text for item in items]
+        self.texts, self.where = [item.text for item in items], list[str]()
         self.means = np.array([item.mean for item in items])
         levels = sorted({rating for item in items for rating in item.ratings})
         if len(levels) > 64:
@@ -142,6 +146,7 @@ class VotedPairs:
             raise DataError("there is no vote to learn from")
         places: dict[str, int] = {}
         self.texts: list[Prompt] = []
+        self.where: list[str] = []
         rows = []
         for item in self.items:
             row = []
@@ -151,6 +156,7 @@ class VotedPairs:
                 if key not in places:
                     places[key] = len(places)
                     self.texts.append(text)
+                    self.where.append(item.where)
                 row.append(places[key])
             rows.append(row)
         self.pairs = np.array(rows)

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from playout.errors import DataError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.data.records import Demonstration, Preference
+from playout.rlhf.data.rows import at_row
 from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.generation.responses import encode_prompts
 
@@ -93,10 +94,8 @@ def encode_demonstrations(talk: ConversationFormat, items: Sequence[Demonstratio
             continue
         messages = [*item.prompt, {"role": "assistant", "content": item.response}]
         start = len(item.prompt) if item.learned_from < 0 else item.learned_from
-        try:
+        with at_row(item.where):
             rows += encode_turns(talk, messages, start)
-        except DataError as error:
-            raise DataError(f"{item.where}: {error}" if item.where else str(error)) from None
     return rows
 
 
@@ -185,9 +184,10 @@ def encode_pairs(
             prompt = next(prompts)
             first, second = ([*next(side), *end] for side in sides)
         else:
-            prompt = talk.begin(pair.prompt)
-            first = encode_answer(talk, pair.prompt, pair.first)
-            second = encode_answer(talk, pair.prompt, pair.second)
+            with at_row(pair.where):
+                prompt = talk.begin(pair.prompt)
+                first = encode_answer(talk, pair.prompt, pair.first)
+                second = encode_answer(talk, pair.prompt, pair.second)
         start = len(prompt)
         found.append((([*prompt, *first], start), ([*prompt, *second], start)))
     return found

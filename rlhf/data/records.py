@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -117,6 +117,8 @@ class Preference:
     """By how much the winner's score should lead; 0 asks for no more than the order."""
     voter: str = ""
     """Whose vote it is, where it is one vote and that is known."""
+    where: str = field(default="", compare=False, repr=False)
+    """File and line, for errors; of equal pairs the first's."""
 
 
 def text_key(text: str) -> str:
@@ -320,7 +322,7 @@ def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) 
             if first == second and winner not in ("tie", "both", "neither"):
                 raise DataError(f"{where}: both answers are the same text, yet one wins")
             votes = _WINNERS[winner]
-            found.append(Preference(prompt, first, second, *votes, voter=_voter(row)))
+            found.append(Preference(prompt, first, second, *votes, voter=_voter(row), where=where))
             continue
         prompt, chosen, rejected = preference_parts(row, where, "chosen", "rejected")
         margin = number_field(row.get("margin") or 0.0, where, "margin")
@@ -340,7 +342,9 @@ def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) 
             after = [join_texts(prompt, answer) for answer in (chosen, rejected)]
             spaces += after != [chosen, rejected]
             chosen, rejected = after
-        found.append(Preference(prompt, chosen, rejected, margin=margin, voter=_voter(row)))
+        found.append(
+            Preference(prompt, chosen, rejected, margin=margin, voter=_voter(row), where=where)
+        )
     _tell_spaces(spaces, len(found), tell)
     return _not_empty(found, source)
 
@@ -368,13 +372,13 @@ def _read_crowd(folder: Path) -> list[Preference]:
         for text in texts:
             check_text(str(text), where, "prompt or answer")
         prompt, first, second = (str(text) for text in texts)
-        found.append(Preference(prompt, first, second, *winner, voter=_voter(row)))
+        found.append(Preference(prompt, first, second, *winner, voter=_voter(row), where=where))
     return found
 
 
 def merge_votes(votes: Iterable[Preference]) -> list[Preference]:
     """One record a pair of texts, the votes added up, whichever side a text stood on."""
-    merged: dict[tuple[str, str, str, float], tuple[Prompt, list[float]]] = {}
+    merged: dict[tuple[str, str, str, float], tuple[Preference, list[float]]] = {}
     for vote in votes:
         prompt = prompt_key(vote.prompt)
         key = prompt, vote.first, vote.second, vote.margin
@@ -382,12 +386,12 @@ def merge_votes(votes: Iterable[Preference]) -> list[Preference]:
         swapped = prompt, vote.second, vote.first, vote.margin
         if swapped in merged and swapped != key:
             key, counts = swapped, [vote.losses, vote.wins, vote.ties]
-        _, total = merged.setdefault(key, (vote.prompt, [0.0, 0.0, 0.0]))
+        _, total = merged.setdefault(key, (vote, [0.0, 0.0, 0.0]))
         for place, count in enumerate(counts):
             total[place] += count
     return [
-        Preference(prompt, first, second, wins, losses, ties, margin)
-        for (_, first, second, margin), (prompt, (wins, losses, ties)) in merged.items()
+        replace(vote, wins=wins, losses=losses, ties=ties, voter="")
+        for vote, (wins, losses, ties) in merged.values()
     ]
 
 

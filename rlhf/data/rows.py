@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from playout.errors import DataError
 __all__ = [
     "Row",
     "Source",
+    "at_row",
     "check_text",
     "name_of",
     "number_field",
@@ -50,6 +52,15 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
 def name_of(source: object) -> str:
     """What errors call a source: its path, or that the rows were given."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else "the list given"
+
+
+@contextmanager
+def at_row(where: str) -> Iterator[None]:
+    """Inside, a DataError begins with the words that name a row's place, if there are any."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where}: {error}" if where else str(error)) from None
 
 
 def read_bytes(path: str | Path) -> bytes:

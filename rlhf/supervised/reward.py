@@ -246,7 +246,8 @@ class RewardTrainer(SupervisedTrainer):
         dtype = pick_dtype(config.learn.dtype, model.device)
         head = place_beside(ScalarHead(model.config, seed=seed + 1), model)
         sizes = [
-            [len(row) for row in encode_texts(tokenizer, side.texts, 0)] for side in comparisons
+            [len(row) for row in encode_texts(tokenizer, side.texts, 0, where=side.where)]
+            for side in comparisons
         ]
         length = row_length(
             0 if config.stretch else config.length,

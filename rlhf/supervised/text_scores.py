@@ -6,11 +6,13 @@ losses the stages'.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Prompt
+from playout.rlhf.data.rows import at_row
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
@@ -30,6 +32,7 @@ def encode_texts(
     truncate: str = "right",
     published: bool = False,
     sizes: list[int] | None = None,
+    where: Sequence[str] = (),
 ) -> list[list[int]]:
     """Documents of at most `length` tokens.
 
@@ -42,6 +45,7 @@ def encode_texts(
         published: For a model that others trained: no end token is put around a text, and nothing
             is taken from the end of a conversation.
         sizes: Gets how many tokens each text has before it is cut.
+        where: File and line of each text, for errors.
     """
     end = tokenizer.end_id
     texts_alone = [text for text in texts if isinstance(text, str)]
@@ -52,12 +56,13 @@ def encode_texts(
         plain = ([end, *ids, end] for ids in tokenizer.encode_batch(texts_alone))
     rows = []
     talk: ConversationFormat | None = None  # one renders the template as it is made
-    for text in texts:
+    for text, place in zip_longest(texts, where, fillvalue=""):
         if isinstance(text, str):
             rows.append(next(plain))
         else:
             talk = talk or conversation_format(tokenizer)
-            whole = talk.write(text, ends=False)
+            with at_row(place):
+                whole = talk.write(text, ends=False)
             rows.append(talk.tokens(whole if published else whole.rstrip()))
     if sizes is not None:
         sizes += map(len, rows)

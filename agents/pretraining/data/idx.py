@@ -73,8 +73,8 @@ def _fronts(folder: Path) -> list[str]:
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether there are pictures to train on in this form."""
-    return bool(_fronts(folder))
+    """Whether there is such a folder, with pictures to train on in this form."""
+    return folder.is_dir() and bool(_fronts(folder))
 
 
 def idx_expected(folder: Path) -> str:

@@ -26,6 +26,7 @@ from playout.agents.pretraining.data.dataset import (
     DATA_VERSION,
     USUAL,
     Augmentation,
+    Dataset,
     Images,
     Rows,
     Split,
@@ -160,6 +161,11 @@ class Positions:
     def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
         """float32 [B, A]: moves to imitate, those of the board as it lies."""
         return None if self.moves is None else self.moves[rows].dense(self.game.num_actions)
+
+
+def unit_of(data: Dataset) -> str:
+    """What the rows of some data are, for people: "positions" or "pictures"."""
+    return "positions" if isinstance(data, Positions) else "pictures"
 
 
 def _must_suit(game: NativeGame) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.pretraining.data.dataset import Dataset, Split
 from playout.agents.pretraining.data.pictures import Pictures, same_pixels
-from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.positions import Positions, unit_of
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.positions import canonical_hashes
 
@@ -31,17 +31,12 @@ def _hashes(data: Positions) -> npt.NDArray[np.uint64]:
     return canonical_hashes(StateBatch.from_data(data.game, data.states, check=False))
 
 
-def counted(held: Dataset) -> str:
-    """What its rows are, for people."""
-    return "positions" if isinstance(held, Positions) else "pictures"
-
-
 def tell_of_repeats(split: Split) -> None:
     """Prints how much of what is held out is learned from as well, if any."""
     test = split.test
     if count := int(repeated(test, split.train).sum()):
         print(
-            f"note: {count:,} of {len(test):,} held-out {counted(test)} of {test.name} also stand "
+            f"note: {count:,} of {len(test):,} held-out {unit_of(test)} of {test.name} also stand "
             "among those that are learned from",
             flush=True,
         )

@@ -94,7 +94,7 @@ class Contrastive(Objective):
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """The loss, and how well partners find each other (or how much features vary)."""
         if batch.second is None or batch.total < 2:
-            raise DataError("a contrastive batch needs at least two pictures, with two views each")
+            raise DataError("a contrastive batch needs two rows at least, with two views each")
         first = self._view(batch.images, batch, generator)
         second = self._view(batch.second, batch, generator)
         with torch.autocast(first.device.type, enabled=False):  # of products of features as well

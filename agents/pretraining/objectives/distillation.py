@@ -134,6 +134,8 @@ class _Taught(Objective):
 
     def learn_from(self, noted: Mapping[str, Any] | None) -> None:
         """Goes on with the noted teacher, or, of earlier versions, with the last one."""
+        if noted == self._note:  # the best checkpoint, which was read at the beginning
+            return
         if noted is None:
             self._follow(self._read(which="latest"))
             return

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -314,14 +314,14 @@ def make_parser(told: str, names: Sequence[str], *, games: int) -> ArgumentParse
     return parser
 
 
-def runs_to_read(parser: ArgumentParser, args: Namespace, names: Sequence[str]) -> list[Path]:
-    """The runs that the options name, those that they ask for made first."""
-    paths = list(args.runs)
-    if args.train:
-        paths += [train(game, args.train, args.seed, args.into) for game in args.names or names]
-    if not paths:
+def runs_to_read(parser: ArgumentParser, args: Namespace, names: Sequence[str]) -> Iterator[Path]:
+    """The runs that the options name, then those that they ask for, each made when it is due."""
+    if not (args.runs or args.train):
         parser.error("name runs to read, or --train MINUTES")
-    return paths
+    yield from args.runs
+    if args.train:
+        for game in args.names or names:
+            yield train(game, args.train, args.seed, args.into)
 
 
 def kept_runs(study: str) -> list[dict[str, Any]]:

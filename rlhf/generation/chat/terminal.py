@@ -5,11 +5,12 @@ are commands. Only reading and writing lines is here; what was said is session.p
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
-from playout.errors import PlayoutError
+from playout.errors import PlayoutError, likely_names
 from playout.rlhf.generation.chat.session import Session
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -36,6 +37,7 @@ HELP = """\
 /save FILE      write the conversation as a line of JSON, to read with --data or --prompts
 /quit           leave
 A line that ends in \\ goes on in the next one. Ctrl-C ends an answer."""
+NAMES = re.findall(r"(?:^|, )/([a-z-]+)", HELP, re.MULTILINE)
 
 
 def _write(piece: str) -> None:
@@ -125,11 +127,21 @@ def _command(session: Session, line: str) -> str:
     name, _, value = line[1:].partition(" ")
     value = value.strip()
     try:
-        return _set(session, name, value) or _do(session, name, value) or HELP
+        return _set(session, name, value) or _do(session, name, value) or _help(name)
     except PlayoutError as error:
         return f"({error})"
     except ValueError:  # no number where one should be
+        return _help(name)
+
+
+def _help(name: str) -> str:
+    """What there is to say of a command that was not obeyed: all, how it goes, or what is near."""
+    if name == "help":
         return HELP
+    if name in NAMES:
+        return next(line for line in HELP.splitlines() if f"/{name} " in line)
+    near = "".join(f"did you mean /{one}? " for one in likely_names(name, NAMES))
+    return f"unknown command {'/' + name!r}; {near}/help lists all"
 
 
 def _do(session: Session, name: str, value: str) -> str:

@@ -70,6 +70,9 @@ def test_as_many_clusters_are_looked_for_as_classes_occur(monkeypatch):
     with pytest.raises(DataError, match=r"9 held-out pictures with .* more than 10"):
         some = Split(spread.train, spread.test.subset(np.arange(9)))
         probes.probe(new_trunk(data.train, network="grid"), some, "clusters")
+    with pytest.raises(DataError, match=r"9 held-out positions with .* more than 10"):
+        some = Split(hexes.train, hexes.train.subset(np.arange(9)))
+        probes.probe(new_trunk(hexes.train, size="8x1"), some, "clusters")
 
 
 def test_maps_show_rows_of_every_class_of_sorted_ones():

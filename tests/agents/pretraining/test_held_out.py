@@ -16,6 +16,7 @@ from playout.agents.pretraining.data.dataset import (
     independent,
     validation_rows,
 )
+from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.objectives.registry import make_objective
 from playout.agents.pretraining.pictures import draw_reconstructions
 from playout.agents.pretraining.probes import probe
@@ -65,6 +66,13 @@ def test_where_too_few_could_choose_the_last_checkpoint_is_the_best():
         choosing(split_of(60), patience=1)
 
 
+def test_positions_are_called_so_where_too_few_choose():
+    data = positions_of_game("tic_tac_toe", count=60)
+    config = PretrainConfig(patience=1)
+    with pytest.raises(ConfigError, match="--patience needs 50 positions"):
+        PretrainTrainer(new_trunk(data.train, size="8x1"), data, config, steps=1, validation=0.1)
+
+
 def test_groups_choose_whole_and_the_same_ones_always():
     data = replace(split_of(400).train, groups=np.arange(400) // 4)
     rows = np.arange(400)
@@ -74,11 +82,12 @@ def test_groups_choose_whole_and_the_same_ones_always():
     assert np.array_equal(chosen, validation_rows(data, rows, 0.2))
 
 
-def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch):
+def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trainer_module, "EVALUATED", 8)
     run = playout.pretrain_trunk(
-        "tic_tac_toe", count=300, size="8x1", epochs=1, batch=64, quiet=True, run=tmp_path / "run"
+        "tic_tac_toe", count=300, size="8x1", epochs=1, batch=64, run=tmp_path / "run"
     )
+    assert " positions of 2 x 3 x 3, " in capsys.readouterr().out
     data = data_of(run)
     found = playout.evaluate(run.path)
     count = len(data.test)

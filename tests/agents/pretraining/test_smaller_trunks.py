@@ -231,13 +231,41 @@ def test_a_teachers_best_checkpoint_answers_and_stays_the_one_when_a_student_goe
     goes_on.load_state_dict(kept)
     assert torch.equal(answers_of(goes_on), best)
     shutil.rmtree(teacher.path / "checkpoints" / "000001")
+    without = student_of(teacher)
     with pytest.raises(ConfigError, match=r"a teacher that is gone: .* has no checkpoint 1"):
-        goes_on.load_state_dict(kept)
+        without.load_state_dict(kept)
     changed = {**state, "objective": {k: v + 1 for k, v in state["objective"].items()}}
     checkpoint(teacher, 1, 0.9, changed)
     with pytest.raises(ConfigError, match="its checkpoint 1 is not the one"):
-        goes_on.load_state_dict(kept)
-    for trainer in (student, goes_on):
+        without.load_state_dict(kept)
+    for trainer in (student, goes_on, without):
+        trainer.close()
+
+
+def test_a_student_that_goes_on_reads_its_teacher_once_and_ends_as_one_that_was_not_stopped(
+    tmp_path, monkeypatch
+):
+    one = trainer_of(split_of(60), 4)
+    config = {"pretrain": {"objective": "supervised"}, "classes": ["lying", "up"]}
+    teacher = RunDir.create(tmp_path / "t", kind="pretrain-trunk", config=config, seed=0)
+    checkpoint(teacher, 1, 0.9, one.state_dict())
+    whole, stopped = student_of(teacher), student_of(teacher)
+    for student in (whole, stopped):
+        student.steps_an_update = 2
+        student.update()
+    read = []
+    load = RunDir.load
+    monkeypatch.setattr(
+        RunDir, "load", lambda run, which, **only: read.append(which) or load(run, which, **only)
+    )
+    goes_on = student_of(teacher)
+    goes_on.steps_an_update = 2
+    goes_on.load_state_dict(stopped.state_dict())
+    assert read == ["best"]
+    for student in (whole, goes_on):
+        student.update()
+    assert_same(whole.state_dict(), goes_on.state_dict())
+    for trainer in (one, whole, stopped, goes_on):
         trainer.close()
 
 

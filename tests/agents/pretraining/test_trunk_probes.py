@@ -88,7 +88,8 @@ def test_the_trunk_of_self_play_is_read_on_positions_of_its_game(learned, tmp_pa
     assert found["data"] == GAME and found["objective"] == "alphazero"
     assert [row["labels"] for row in found["rows"]] == [0.01, 0.1, 1.0]
     said = capsys.readouterr().out.splitlines()
-    assert said[0].endswith(f"held-out pictures of {GAME}")
+    assert said[0].endswith(f"held-out positions of {GAME}")
+    assert "pictures" not in "".join(said)
     assert said[1].startswith("note: ")  # openings that several games of this small one share
     assert all("; pixels " in line for line in said[2:5])
     assert trunk_of(RunDir.open(learned)).network == "resnet"
@@ -217,7 +218,7 @@ def test_a_row_says_which_share_of_the_labels_was_read(monkeypatch, capsys):
         assert [row["labels"] for row in rows] == [0.1, 0.5, 1.0]  # what was asked for
         assert [row["pictures"] for row in rows] == [6, 30, 30]
         assert [row["used"] for row in rows] == [0.1, 0.5, 0.5]
-    evaluation._print_rows(found)
+    evaluation._print_rows(found, "pictures")
     said = capsys.readouterr().out.splitlines()
     assert [" ".join(line.partition(":")[0].split()) for line in said] == [
         "10 % of labels ( 6 pictures)",
@@ -251,7 +252,7 @@ def test_large_pictures_are_read_by_the_means_of_squares():
         (GAME, ["--data", "nowhere"], "there is no data 'nowhere'"),
         (GAME, ["--count", "5"], "--count must be at least 10"),
         ("SEEN", ["--count", "50", "--data", "FOLDER"], "that are made: these are read"),
-        ("SEEN", ["--data", GAME, "--count", "50"], "holds pictures of 2 x 3 x 3"),
+        ("SEEN", ["--data", GAME, "--count", "50"], "holds positions of 2 x 3 x 3"),
     ],
 )
 def test_what_a_probe_cannot_read_is_one_line(run, words, what, seen, folder, tmp_path, capsys):

@@ -259,6 +259,27 @@ def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monke
     plt.close(drawn[0])
 
 
+def test_what_was_measured_of_a_run_is_written_before_the_next_one_is_made(monkeypatch):
+    written = []
+
+    def train(game, *settings):
+        if game == "go":
+            raise KeyboardInterrupt
+        return game
+
+    run = {"minutes": 1, "cores": 1, "seed": 0}
+    monkeypatch.setattr(learned_games, "train", train)
+    monkeypatch.setattr(learned_games, "measured", lambda path, *_: {**run, "game": path})
+    monkeypatch.setattr(learned_games, "kept_runs", lambda study: [])
+    monkeypatch.setattr(learned_games, "plot", lambda runs, path: None)
+    monkeypatch.setattr(learned_games, "claims_of", lambda runs: [])
+    monkeypatch.setattr(learned_games, "write_result", lambda name, found: written.append(found))
+    monkeypatch.setattr("sys.argv", ["learned_games", "--train", "1", "hex", "go"])
+    with pytest.raises(KeyboardInterrupt):
+        learned_games.main()
+    assert [[one["game"] for one in found["runs"]] for found in written] == [["hex"]]
+
+
 def test_time_to_a_strength_lies_on_lines_between_points_and_may_never_come():
     curve = [(0.0, 0.4), (2.0, 0.6), (4.0, 0.5), (6.0, 0.9)]
     assert starts.reached(curve, 0.3) == 0.0

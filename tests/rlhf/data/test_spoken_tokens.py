@@ -1,7 +1,10 @@
 """What is learned of a conversation is what is read of it, and what people spell is characters."""
 
+import json
+
 import pytest
 from playout.errors import DataError
+from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.conversations import asked_and_said
 from playout.rlhf.data.encoding import (
     as_turns,
@@ -10,7 +13,13 @@ from playout.rlhf.data.encoding import (
     encode_pairs,
     encode_turns,
 )
-from playout.rlhf.data.records import Demonstration, Preference, read_demonstrations
+from playout.rlhf.data.records import (
+    Demonstration,
+    Preference,
+    read_demonstrations,
+    read_preferences,
+    read_votes,
+)
 from playout.rlhf.generation.chat.template import ChatTemplate
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -185,6 +194,25 @@ def test_a_row_that_the_template_refuses_is_named_by_file_and_line(tmp_path):
     asked = (say("user", "a"), say("user", "b"), say("assistant", "c"))
     with pytest.raises(DataError, match=r"^file, line 2: the chat template refuses"):
         as_scored(talk, asked, None, "file, line 2")
+
+
+@pytest.mark.parametrize("form", ["order", "vote"])
+def test_a_pair_that_the_template_refuses_is_named_by_file_and_line(form, tmp_path):
+    names = ("chosen", "rejected") if form == "order" else ("left", "right")
+    won = {} if form == "order" else {"winner": "left"}
+    good = {"prompt": "a", **dict(zip(names, "bc", strict=True)), **won}
+    bad = {**good, "prompt": [say("user", "a"), say("user", "b")]}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (good, bad, good, bad)))
+    tokenizer = chat_tokenizer("inst")
+    pairs = as_turns(read_votes(path) if form == "order" else read_preferences(path))
+    refused = r"pairs\.jsonl, line 2: the chat template refuses"
+    with pytest.raises(DataError, match=refused):
+        encode_pairs(conversation_format(tokenizer), pairs)
+    both = VotedPairs(pairs)
+    with pytest.raises(DataError, match=refused):
+        encode_texts(tokenizer, both.texts, 0, where=both.where)
+    assert pairs[0] == Preference((say("user", "a"),), "b", "c", wins=pairs[0].wins)
 
 
 @pytest.mark.parametrize("prompt", ["a", [say("user", "a")], None])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from playout.errors import DataError
 from playout.rlhf.generation.chat.session import Session
-from playout.rlhf.generation.chat.terminal import chat
+from playout.rlhf.generation.chat.terminal import HELP, chat
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.player import LanguagePlayer
 from small_language import chat_tokenizer, small_model
@@ -153,6 +153,27 @@ def test_commands_set_what_they_name_and_say_so(tmp_path):
     user, assistant = json.loads(row)["messages"]
     assert user == {"role": "user", "content": "hello\nthere"}
     assert "".join(written).startswith(assistant["content"].lstrip("\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/temprature 1", "unknown command '/temprature'; did you mean /temperature? /help lists"),
+        ("/agian", "unknown command '/agian'; did you mean /again? /help lists all"),
+        ("/home/ann/notes.txt", "unknown command '/home/ann/notes.txt'; /help lists all"),
+        ("/", "unknown command '/'; /help lists all"),
+        ("/tokens many", "/tokens N       how long answers may be"),
+        ("/top-p", "/top-p X, /top-k N, /min-p X  leave unlikely tokens out"),
+        ("/save", "/save FILE      write the conversation as a line of JSON"),
+    ],
+    ids=["misspelt", "letters_swapped", "path", "nothing", "no_number", "one_of_a_line", "no_file"],
+)
+def test_a_command_that_is_not_obeyed_is_answered_in_one_line(line, said):
+    shown = []
+    chat(player_of(), ask=lines(line, "/help"), show=shown.append)
+    _, answer, everything = shown
+    assert answer.startswith(said) and "\n" not in answer
+    assert everything == HELP
 
 
 def test_a_template_that_takes_no_system_message_says_so_and_the_talk_goes_on():

@@ -69,6 +69,13 @@ def test_fashion_mnist_is_known_by_what_it_holds(tmp_path, monkeypatch):
     assert load("fashion-mnist").train.classes[1] == "Trouser"
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "an empty one"])
+def test_fashion_mnist_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch, there):
+    monkeypatch.setattr(sources, "FASHION_FOLDER", tmp_path if there else tmp_path / "none")
+    with pytest.raises(DataError, match="apt install dataset-fashion-mnist, or name a folder"):
+        load("fashion-mnist")
+
+
 @pytest.mark.parametrize(
     ("data", "what"),
     [
