@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies import reasoning
-from playout.errors import ConfigError
 
 TOY = """
 class Sums:
@@ -91,25 +90,6 @@ def test_rows_of_several_calls_stand_together_and_the_largest_gain_has_the_targe
     wanted = [one for one in reasoning.claims_of([*means.values()]) if "target" in one]
     assert [one["row"] for one in wanted] == ["sums, new, likeliest answers (2 seeds)"]
     assert wanted[0]["ours"]["median"] == pytest.approx(45) and wanted[0]["column"] == "gained"
-
-
-class Listed:
-    """An environment's sides."""
-
-    name = "listed"
-
-    def __init__(self, train, test):
-        self.sides = {"train": train, "test": test}
-
-    def tasks(self, split):
-        return [{"question": text} for text in self.sides[split]]
-
-
-def test_questions_that_are_learned_from_are_not_asked():
-    found = reasoning.unseen(Listed(["a", "b"], ["b", "c", "a", "d", "e"]), 2)
-    assert [task["question"] for task in found] == ["c", "d"]
-    with pytest.raises(ConfigError, match="every held-out question"):
-        reasoning.unseen(Listed(["a"], ["a"]), 2)
 
 
 def test_the_speed_is_that_of_steps_without_evaluations(tmp_path):
