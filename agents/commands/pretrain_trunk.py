@@ -389,8 +389,8 @@ def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
     choose = f"{choosing:,} choose the best checkpoint, " if choosing else ""
     print(
         f"Learning {split.train.name} by {trainer.config.objective}\n"
-        f"  data      {len(trainer.rows):,} {unit_of(split.train)} of {channels} x {height} x {width}, "
-        f"{choose}{len(split.test):,} held out\n"
+        f"  data      {len(trainer.rows):,} {unit_of(split.train)} of "
+        f"{channels} x {height} x {width}, {choose}{len(split.test):,} held out\n"
         f"  trunk     {trainer.trunk.network}, {weights:,} parameters, {heads:,} in heads\n"
         f"  training  {trainer.total:,} steps of {min(trainer.config.batch, len(trainer.rows))} "
         f"by {trainer.config.optimizer}\n"

@@ -54,8 +54,8 @@ def evaluate_trunk(
     if data.train.shape != trunk.shape:
         theirs, own = (" x ".join(map(str, one)) for one in (data.train.shape, trunk.shape))
         raise ConfigError(
-            f"{name} holds {unit_of(data.test)} of {theirs} (channels, rows, columns) and the trunk of "
-            f"{run.path} sees {own}"
+            f"{name} holds {unit_of(data.test)} of {theirs} (channels, rows, columns) and the "
+            f"trunk of {run.path} sees {own}"
         )
     data, left_out = _unknown(run, name, data)
     device = resolve_device(options.device)

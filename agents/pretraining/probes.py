@@ -193,8 +193,8 @@ def probe(
     Returns:
         `rows` with accuracy and interval a share: `labels` is the share that was asked for, `used`
         the one that was read, which is that of so many `pictures` (or positions); of `linear` and
-        `neighbours` also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with the scores of
-        `cluster_scores`, and with a picture `maps`.
+        `neighbours` also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with
+        the scores of `cluster_scores`, and with a picture `maps`.
 
     Raises:
         DataError: the data has no labels, or too few for clusters. ConfigError: an unknown kind.

@@ -190,7 +190,7 @@ def test_a_student_is_measured_without_its_teacher(data, folder, tmp_path, capsy
     )
     assert main(["eval", str(student.path)]) == 0
     with_teacher = capsys.readouterr().out
-    assert f"held-out {data} of " in with_teacher
+    assert ("held-out pictures" in with_teacher) == (data == "pictures")
     shutil.rmtree(teacher.path)
     assert main(["eval", str(student.path)]) == 0
     accuracy = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import playout
@@ -249,23 +250,22 @@ def test_a_student_that_goes_on_reads_its_teacher_once_and_ends_as_one_that_was_
     config = {"pretrain": {"objective": "supervised"}, "classes": ["lying", "up"]}
     teacher = RunDir.create(tmp_path / "t", kind="pretrain-trunk", config=config, seed=0)
     checkpoint(teacher, 1, 0.9, one.state_dict())
-    whole, stopped = student_of(teacher), student_of(teacher)
-    for student in (whole, stopped):
-        student.steps_an_update = 2
-        student.update()
-    read = []
+    whole = student_of(teacher)
+    whole.steps_an_update = 2
+    whole.update()
+    stopped, read = deepcopy(whole.state_dict()), []
     load = RunDir.load
     monkeypatch.setattr(
         RunDir, "load", lambda run, which, **only: read.append(which) or load(run, which, **only)
     )
     goes_on = student_of(teacher)
     goes_on.steps_an_update = 2
-    goes_on.load_state_dict(stopped.state_dict())
+    goes_on.load_state_dict(stopped)
     assert read == ["best"]
     for student in (whole, goes_on):
         student.update()
     assert_same(whole.state_dict(), goes_on.state_dict())
-    for trainer in (one, whole, stopped, goes_on):
+    for trainer in (one, whole, goes_on):
         trainer.close()
 
 
