@@ -79,6 +79,8 @@ class _CheckedNetwork(nn.Module):
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Float32 [M, C, H, W] to float32 [M, A], float32 [M] (or [M, P]) and a truth value."""
         logits, values = self.net(obs.to(self.dtype, memory_format=LAYOUT))
+        # What reads them takes rows that lie together: a network may answer with parts of a table.
+        logits, values = logits.contiguous(), values.contiguous()
         return logits, values, torch.isfinite(logits.sum() + values.sum())
 
 

@@ -123,6 +123,14 @@ def test_what_insists_on_float32_answers_in_float32():
     np.testing.assert_allclose(rounded[0], exact[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answers_that_are_parts_of_a_table_lie_together(dtype):
+    net = new_network(GAME, "12x3", network="own_boards:Mlp(width=5)")
+    for rows in (5, 200):  # one pass, and several
+        for found in NetworkEvaluator(net, device="cpu", dtype=dtype).evaluate_obs(boards(rows)):
+            assert found.flags.c_contiguous
+
+
 def test_values_that_are_not_squashed_stay_within_bounds_and_learn():
     """Without a tanh of its own the network's values may leave [-1, 1]."""
     net = new_network(GAME, "tiny", network="own_boards:Convolutions")
