@@ -29,7 +29,6 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
-from playout.benchmarks.studies.cases import mean_of_seeds
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.training.fresh import fresh_model
 from playout.own_code import trust_modules
@@ -257,16 +256,21 @@ def told_before(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def over_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each kind of questions, model and answers: per cent and points, with 95 %."""
+    """A row for each kind of questions, model and answers: per cent and points of all seeds.
+
+    Beside a mean stand the least and the most of the seeds; beside a single seed its interval.
+    """
     found = []
     names = ("asked", "model", "answers")
     for kind in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
         here = [row for row in rows if tuple(row[name] for name in names) == kind]
         row: dict[str, Any] = {**dict(zip(names, kind, strict=True)), "seeds": len(here)}
         for column in _COLUMNS:
-            mean, half = mean_of_seeds([100 * one[column] for one in here])
-            low, high = (100 * end for end in here[0][f"{column} (95 %)"])
-            row[column] = (mean, low, high) if len(here) == 1 else (mean, mean - half, mean + half)
+            each = [100 * one[column] for one in here]
+            if len(each) == 1:
+                each = [100 * end for end in here[0][f"{column} (95 %)"]]
+            mean = 100 * float(np.mean([one[column] for one in here]))
+            row[column] = (mean, min(each), max(each))
         found.append(row)
     return found
 
@@ -276,7 +280,7 @@ def claims_of(means: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     largest = max(means, key=lambda row: row["difference"][0])
     claims = []
     for row in means:
-        seeds = f"{row['seeds']} seed{'s'[row['seeds'] == 1 :]}"
+        seeds = "1 seed, 95 %" if row["seeds"] == 1 else f"{row['seeds']} seeds, least to most"
         about = f"{row['asked']}, {row['model']}, {row['answers']} answers ({seeds})"
         for column, words, unit in zip(
             _COLUMNS, ("before GRPO", "after", "gained"), ("%", "%", "points"), strict=True
@@ -313,7 +317,10 @@ def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
     rows = told_before(folder, rows)
     page = Page("Reasoning by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
     means = over_seeds(rows)
-    page.text("Answers that the verifier finds right, in %, before and after GRPO: means, 95 %.")
+    page.text(
+        "Answers that the verifier finds right, in %, before and after GRPO: means over seeds with "
+        "their least and most, or a seed with its 95 % interval."
+    )
     page.table([{**row, **{c: points(row[c]) for c in _COLUMNS}} for row in means], "Over seeds")
     page.table(rows, "Each seed, in parts of one")
     page.findings([told(row) for row in rows])
