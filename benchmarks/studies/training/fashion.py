@@ -37,7 +37,7 @@ from playout.benchmarks.studies.cases import (
 )
 from playout.benchmarks.studies.page import Page, with_half
 from playout.benchmarks.studies.training.trunks import all_held_out
-from playout.benchmarks.tools.measuring import Rate, measure, short
+from playout.benchmarks.tools.measuring import Rate, measure, processor, short
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -219,12 +219,12 @@ def plain_steps(form: Form, steps: int) -> Callable[[], float]:
     return run
 
 
-def case(what: str, form: Form, seed: int, folder: Path) -> dict[str, float]:
-    """A part of the study, wherever this process is."""
+def case(what: str, form: Form, seed: int, folder: Path) -> dict[str, Any]:
+    """A part of the study, wherever this process is, and on which processor."""
     begun = time.monotonic()
     found = PARTS[what](form, seed, folder)
     print(f"{what}, seed {seed}: {found}, {time.monotonic() - begun:.0f} s", flush=True)
-    return found
+    return {**found, "processor": processor()}
 
 
 PARTS: Mapping[str, Callable[[Form, int, Path], dict[str, float]]] = {
@@ -234,7 +234,7 @@ PARTS: Mapping[str, Callable[[Form, int, Path], dict[str, float]]] = {
 }
 
 
-Rows = Sequence[Mapping[str, float]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def claim(text: str, ours: Any, unit: str, **more: Any) -> dict[str, Any]:
@@ -247,6 +247,12 @@ def column(rows: Rows, key: str, scale: float = 1.0) -> list[float]:
     return [scale * row[key] for row in rows]
 
 
+def elsewhere(rows: Rows) -> str:
+    """Other processors than this one, on which parts of a folder were measured; mostly none."""
+    others = sorted({row["processor"] for row in rows} - {processor()})
+    return "".join(f"; on {name}" for name in others)
+
+
 def claims_of(found: Mapping[str, Rows], rates: Mapping[str, Rate]) -> list[dict[str, Any]]:
     """Those of the parts that were measured, and of speed."""
     claims = []
@@ -256,7 +262,7 @@ def claims_of(found: Mapping[str, Rows], rates: Mapping[str, Rate]) -> list[dict
             f"classes of Fashion-MNIST's 10,000 test pictures, all labels, {FULL.classifier}, at "
             f"most {minutes:.0f} minutes on one core", float(np.mean(right)), "%", target=93.5,
             note=f"{with_half(*mean_of_seeds(right), '{:.2f}')} over {len(right)} seeds; people "
-            f"{PEOPLE}",
+            f"{PEOPLE}{elsewhere(rows)}",
         ))  # fmt: skip
     if rows := found.get("alone"):
         few, scratch = column(rows, TAUGHT, 100), column(rows, FRESH, 100)
@@ -267,7 +273,7 @@ def claims_of(found: Mapping[str, Rows], rates: Mapping[str, Rate]) -> list[dict
                 "points more by fine-tuning on 1 % of the labels, from contrastive pictures "
                 "instead of from fresh weights", more, "points", target=5,
                 note=f"{with_half(more, half, '{:.1f}')}: {np.mean(few):.1f} and "
-                f"{np.mean(scratch):.1f} %",
+                f"{np.mean(scratch):.1f} %{elsewhere(rows)}",
             ),
             claim(
                 "ARI of k-means more on contrastive features than on pixels", groups - pixels, "",
