@@ -249,7 +249,7 @@ def column(rows: Rows, key: str, scale: float = 1.0) -> list[float]:
 
 def elsewhere(rows: Rows) -> str:
     """Other processors than this one, on which parts of a folder were measured; mostly none."""
-    others = sorted({row["processor"] for row in rows} - {processor()})
+    others = sorted({row.get("processor", processor()) for row in rows} - {processor()})
     return "".join(f"; on {name}" for name in others)
 
 

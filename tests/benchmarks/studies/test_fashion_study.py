@@ -53,6 +53,16 @@ def test_claims_are_of_the_parts_that_were_measured():
     )
 
 
+def test_what_was_measured_on_another_processor_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(fashion, "PARTS", {"supervised": lambda *_: {"right": 0.9, "minutes": 1.0}})
+    monkeypatch.setattr(fashion, "processor", lambda: "another")
+    before = fashion.case("supervised", fashion.QUICK, 0, tmp_path)
+    monkeypatch.setattr(fashion, "processor", lambda: "this one")
+    now = fashion.case("supervised", fashion.QUICK, 1, tmp_path)
+    note = fashion.claims_of({"supervised": [before, now]}, RATES)[0]["note"]
+    assert note.endswith("; on another") and "this one" not in note
+
+
 def test_both_autoencoders_learn_from_as_many_pictures_a_step(monkeypatch, tmp_path):
     seen, trainers, loader, trainer = [], [], fashion.loader, fashion.PretrainTrainer
 
