@@ -67,8 +67,8 @@ class Form:
         rows: A step of reading.
         counts: Labels, each with the steps of learning from them; 0 stands for all.
         batch: Labelled texts a step.
-        rate: Learning rate of learning from labels. With 5e-4 what was read before buys less than
-            half as much; from fresh weights rates from 1e-3 to 4e-3 do alike.
+        rate: Learning rate of learning from labels, the best of 1e-4 to 4e-3 for what has read;
+            from fresh weights rates from 1e-3 on do alike.
     """
 
     source: str = "real"
