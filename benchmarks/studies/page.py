@@ -139,9 +139,12 @@ def compared(
         words: For a positive difference and for a negative one.
         among: How many candidates the one was chosen from that the interval is of, and is made for.
     """
-    if mean == 0 and not half > 0:
-        return f"no {words[0]} and no {words[1]} than {than}"
+    none = math.isclose(mean, 0, abs_tol=1e-9)  # but for how numbers round
     size = f"{abs(mean):.3g} {unit}".rstrip() + f" {words[mean < 0]} than {than}"
+    if none:
+        size = f"no {words[0]} and no {words[1]} than {than}"
+        if not half > 0:
+            return size
     if math.isnan(half):
         return f"{size} (one seed, so this may be chance)"
     low, high = mean - half, mean + half

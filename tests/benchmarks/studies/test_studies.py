@@ -246,6 +246,8 @@ def test_differences_over_seeds_have_students_interval_and_say_what_may_be_chanc
     assert compared(2.0, 0.5, "now", "points") == "2 points more than now (95 %: +1.5 to +2.5)"
     assert compared(-2.0, 3.0, "now") == "2 less than now, which may be chance (95 %: -5 to +1)"
     assert compared(0.0, 0.0, "now") == "no more and no less than now"
+    even = "no more and no less than now, which may be chance (95 %: -0.3 to +0.3)"
+    assert compared(4.7e-15, 0.3, "now") == even
     assert "one seed" in compared(*mean_of_seeds([1.0]), "now")
 
 
