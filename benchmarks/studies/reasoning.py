@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ _ALWAYS = {"size": "tiny", "dtype": "float32", "quiet": True}
 WANTED = 30.0
 """Points more, of some questions."""
 _COLUMNS = ("before", "after", "difference")
+_KIND = ("asked", "model", "answers")
+"""What rows of several seeds have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,11 +249,10 @@ def told(row: dict[str, Any]) -> str:
 
 def told_before(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """All rows of a folder: those that earlier calls left there, but for those told anew."""
-    path = folder / "rows.json"
-    names = ("asked", "model", "seed", "answers")
-    told_anew = {tuple(row[name] for name in names) for row in rows}
+    path, of_one = folder / "rows.json", itemgetter(*_KIND, "seed")
+    told_anew = {of_one(row) for row in rows}
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    found = [row for row in earlier if tuple(row[name] for name in names) not in told_anew]
+    found = [row for row in earlier if of_one(row) not in told_anew]
     write_json(path, found := found + list(rows))
     return found
 
@@ -260,11 +262,10 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Beside a mean stand the least and the most of the seeds; beside a single seed its interval.
     """
-    found = []
-    names = ("asked", "model", "answers")
-    for kind in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
-        here = [row for row in rows if tuple(row[name] for name in names) == kind]
-        row: dict[str, Any] = {**dict(zip(names, kind, strict=True)), "seeds": len(here)}
+    found, kind_of = [], itemgetter(*_KIND)
+    for kind in dict.fromkeys(map(kind_of, rows)):
+        here = [row for row in rows if kind_of(row) == kind]
+        row: dict[str, Any] = {**dict(zip(_KIND, kind, strict=True)), "seeds": len(here)}
         for column in _COLUMNS:
             each = [100 * one[column] for one in here]
             if len(each) == 1:
