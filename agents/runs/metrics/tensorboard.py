@@ -95,8 +95,9 @@ class TensorBoardView:
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
         self._folder = folder
         now = time.time()
-        # The process and a counter keep two files of one second apart.
-        unique = f"{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_files_opened)}"
+        # Readers take the files of a folder in the order of their names, so that a purge hides only
+        # what an earlier name holds. A counter keeps two files of one microsecond apart.
+        unique = f"{now:017.6f}.{socket.gethostname()}.{os.getpid()}.{next(_files_opened):06d}"
         self._path = folder / f"events.out.tfevents.{unique}"
         self._pending = [record(_event(now, 0, _field(3, b"brain.Event:2")))]
         if purge_step is not None:

@@ -127,6 +127,15 @@ def test_a_resumed_view_hides_the_steps_that_are_repeated(tmp_path):
     assert events(tmp_path / "tb")["x"] == [(10, 10.0), (20, 20.0), (30, -30.0)]
 
 
+def test_names_of_views_sort_as_they_were_opened(tmp_path):
+    views = [tensorboard.TensorBoardView(tmp_path / "tb") for _ in range(120)]
+    opened = []
+    for view in views:
+        view.close()
+        opened += sorted({path.name for path in (tmp_path / "tb").iterdir()} - set(opened))
+    assert opened == sorted(opened) and len(opened) == 120
+
+
 def test_the_checksum_is_crc32c():
     # The check value of CRC-32C, masked as TFRecord files do.
     crc = 0xE3069283
