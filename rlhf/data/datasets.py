@@ -36,6 +36,8 @@ HELD_OUT = 0.2
 SPLIT_SEED = 0
 HANDFUL = 20
 NUM_SYNTHETIC = 6000
+USUAL = (*corpora.RATED, "shakespeare")
+"""What is read where nothing is named."""
 
 
 T = TypeVar("T")
@@ -82,7 +84,7 @@ class Datasets:
         if not names and self.source == "synthetic":
             parts = [[item.text for item in side] for side in self.rated()]
             return parts[0], parts[1]
-        for name in names or (*corpora.RATED, "shakespeare"):
+        for name in names or USUAL:
             found = corpora.texts(name)
             if name in ("shakespeare", "milton"):
                 # A play is too large a piece to hold out; its last part is.

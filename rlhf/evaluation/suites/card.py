@@ -172,11 +172,10 @@ def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
                 f"*{name}*: {row['about']}. sha256 of its questions: `{row['sha256'][:16]}`."
             )
         if "groups" in row:
-            table = ["| group | questions | value |", "|---|---|---|"]
+            table = ["| group | questions | value | 95 % |", "|---|---|---|---|"]
             for group, part in row["groups"].items():
-                table.append(
-                    f"| {_cell(group or 'none')} | {part['items']} | {_short(part['value'])} |"
-                )
+                value, ends = _short(part["value"]), " to ".join(map(_short, part["interval"]))
+                table.append(f"| {_cell(group or 'none')} | {part['items']} | {value} | {ends} |")
             parts.append("\n".join(table))
         if "against" in row:
             other = row["against"]

@@ -83,7 +83,7 @@ def _evaluated(
         raise ConfigError(
             "--memorisation needs the training text, which is not known here: --training-text FILE"
         )
-    material = Material(read.heldout, read.unknown, subject.prompt)
+    material = Material(read.corpora, read.unknown, subject.prompt)
     asking = Asking(shots=options.shots, chat=options.chat, dtype=subject.dtype)
     suites = _suites(options, material)
     for suite in suites.values():
@@ -262,7 +262,7 @@ def _show(rows: dict[str, dict[str, Any]], options: EvalOptions) -> None:
         groups = row.get("groups", {})
         if groups and len(groups) <= _SHOWN_GROUPS:
             parts = [
-                [group, str(part["items"]), _shown(row, part["value"])]
+                [group, str(part["items"]), _shown(row, part["value"], part["interval"])]
                 for group, part in groups.items()
             ]
-            table(f"{name}, by group", ["group", "questions", "value"], parts)
+            table(f"{name}, by group", ["group", "questions", "value (95 %)"], parts)

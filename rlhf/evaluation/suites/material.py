@@ -16,7 +16,7 @@ from playout.errors import PlayoutError
 from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.curation.curate import Filters, apart, curate
 from playout.rlhf.data.curation.mixture import parse_mixture
-from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out, hold_out_pairs
+from playout.rlhf.data.datasets import HELD_OUT, USUAL, Datasets, hold_out, hold_out_pairs
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
 from playout.rlhf.model.folder import MODEL, model_folder
 
@@ -31,15 +31,20 @@ class TrainingText:
 
     Attributes:
         train: That were learned from, raw texts first.
-        heldout: That pretraining held out.
+        corpora: That pretraining held out, by the data set that they are of.
         stages: Which stages they are of.
         unknown: Why some texts are not here; empty where all are.
     """
 
     train: list[str] = field(default_factory=list)
-    heldout: list[str] = field(default_factory=list)
+    corpora: dict[str, list[str]] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     unknown: str = ""
+
+    @property
+    def heldout(self) -> list[str]:
+        """All texts that pretraining held out."""
+        return [text for texts in self.corpora.values() for text in texts]
 
 
 def stage_of(path: Path) -> RunDir | None:
@@ -90,10 +95,13 @@ def _add(found: TrainingText, run: RunDir) -> None:
     stage, config = run.kind.partition(".")[2], run.config
     if stage == "pretrain":
         train, held = _pretrained(run, config)
-        train, wrong = _curated(run, train, held)
+        train, wrong = _curated(run, train, [text for texts in held.values() for text in texts])
         found.unknown = found.unknown or wrong
         found.train = train + found.train
-        found.heldout = held + found.heldout
+        for name, texts in held.items():
+            later = found.corpora.get(name, [])
+            held[name] = texts if later == texts else texts + later
+        found.corpora = {**found.corpora, **held}
     elif stage == "sft":
         found.train += _demonstrated(run, config)
     elif stage == "dpo" and (source := _source(run, config, "preferences")) is not None:
@@ -119,16 +127,21 @@ def _source(run: RunDir, config: Mapping[str, Any], flag: str = "") -> Path | st
     return str(named) if named else None
 
 
-def _pretrained(run: RunDir, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _pretrained(run: RunDir, config: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]]]:
+    """What a run of pretraining learned from, and by data set what it held out."""
     named = tuple(config.get("text") or ())
     if config.get("corpus"):
         named = tuple(parse_mixture(str(config["corpus"])))
-    if named:
-        return Datasets("files").texts(named)
-    source = _source(run, config)
+    source = None if named else _source(run, config)
     if source is not None:
-        return hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
-    return Datasets(str(config["material"])).texts()
+        train, held = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
+        return train, {str(config.get("data", "")): held}
+    material = str(config["material"])
+    if material == "synthetic" and not named:
+        train, held = Datasets(material).texts()
+        return train, {material: held}
+    sides = {name: Datasets("files").texts((name,)) for name in named or USUAL}
+    return [t for train, _ in sides.values() for t in train], {n: s[1] for n, s in sides.items()}
 
 
 def _curated(run: RunDir, train: list[str], held: list[str]) -> tuple[list[str], str]:

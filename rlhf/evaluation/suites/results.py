@@ -60,13 +60,14 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
         row["calibration"] = calibration(answers.confidence, values)
     groups = [item.group for item in suite.items]
     if len(set(groups)) > 1:
-        row["groups"] = {
-            group: {
+        row["groups"] = {}
+        for group in sorted(set(groups)):
+            part = _part(values, answers.num_bytes, _where(groups, group))
+            row["groups"][group] = {
                 "items": groups.count(group),
-                "value": _ratio(*_part(values, answers.num_bytes, _where(groups, group))),
+                "value": _ratio(*part),
+                "interval": list(interval(*part)),
             }
-            for group in sorted(set(groups))
-        }
     return row
 
 

@@ -1,20 +1,23 @@
 """What `--suite` may name: own suites, files in published formats, games, tasks of lm_eval.
 
-    pairs, cloze[:FILE], bytes[:FILE], legal[:GAME], best[:GAME], humaneval[:FILE],
+    pairs, cloze[:TEXTS], bytes[:TEXTS], legal[:GAME], best[:GAME], humaneval[:FILE],
     programs[:FILE], mmlu:FOLDER, bigbench:FILE, rows:FILE, FILE, lm_eval:TASK
 
-For a FILE or MMLU's FOLDER may stand hub:NAME[@CONFIG][:split], but for a task of BIG-bench.
-Without a file cloze and bytes take the texts that the run held out, without a game legal and best
-take the one that it has learned. lm_eval's tasks are harness.py's.
+For a FILE or MMLU's FOLDER may stand hub:NAME[@CONFIG][:split], but for a task of BIG-bench. TEXTS
+are a file or a data set that comes with playout, of which the part is taken that is always held
+out; without them cloze and bytes take what the run held out, without a game legal and best take the
+one that it has learned. lm_eval's tasks are harness.py's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError
+from playout.rlhf.data.corpora import TEXTS
+from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.records import read_texts
 from playout.rlhf.data.rows import SUFFIXES, suffix_of
 from playout.rlhf.environments.game_prompt import GamePrompt
@@ -47,24 +50,33 @@ class Material:
     """What a run brings along.
 
     Attributes:
-        heldout: Texts that it did not learn from; empty where nobody knows.
+        heldout: Texts that it did not learn from, by the data set that they are of; empty where
+            nobody knows.
         unknown: Why, where that is so.
         prompt: How it sees the positions of the game that it has learned, if it has.
     """
 
-    heldout: Sequence[str] = ()
+    heldout: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unknown: str = ""
     prompt: GamePrompt | None = None
 
 
-def _texts(rest: str, material: Material, kind: str) -> list[str]:
+def _texts(rest: str, material: Material, kind: str) -> Mapping[str, Sequence[str]]:
+    """Texts by the data set that they are of."""
+    if rest in TEXTS and not Path(rest).exists():
+        return {rest: Datasets("files").texts((rest,))[1]}
     if rest:
         _must_exist(rest, kind)
-        return read_texts(rest)
-    if not material.heldout:
+        return {rest: read_texts(rest)}
+    if not any(material.heldout.values()):
         why = f" ({material.unknown})" if material.unknown else ""
         raise ConfigError(f"no texts are known to be held out{why}; name some: --suite {kind}:FILE")
-    return list(material.heldout)
+    return material.heldout
+
+
+def _cloze(rest: str, material: Material) -> Suite:
+    texts = _texts(rest, material, "cloze").values()
+    return cloze("cloze", [text for of_one in texts for text in of_one])
 
 
 def _must_exist(rest: str, kind: str) -> Path:
@@ -104,7 +116,7 @@ def _programs(rest: str, material: Material) -> Suite:
 
 KINDS: dict[str, Callable[[str, Material], Suite]] = {
     "pairs": _pairs,
-    "cloze": lambda rest, own: cloze("cloze", _texts(rest, own, "cloze")),
+    "cloze": _cloze,
     "bytes": lambda rest, own: passages("bytes", _texts(rest, own, "bytes")),
     "legal": lambda rest, own: legal_moves("legal", _prompt(rest, own, "legal")),
     "best": lambda rest, own: best_moves("best", _prompt(rest, own, "best")),
@@ -143,4 +155,4 @@ def find_suite(text: str, material: Material) -> Suite:
         return read_humaneval(path)
     if path.is_dir() or suffix_of(path) in SUFFIXES:
         return read_suite(path)
-    return passages(path.stem, read_texts(path))
+    return passages(path.stem, {"": read_texts(path)})

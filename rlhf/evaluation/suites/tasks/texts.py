@@ -7,7 +7,7 @@ what follows counts as well as what stands before.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from playout.errors import DataError
@@ -23,10 +23,12 @@ _SHORTEST, _LONGEST = 6, 40  # words of a sentence
 _NEAR = 12  # other words are among so many neighbours by frequency, on either side
 
 
-def passages(name: str, texts: Sequence[str], *, about: str = "") -> Suite:
-    """A suite of texts as they are, empty ones left out."""
-    kept = tuple(Passage(text) for text in texts if text.strip())
-    return Suite(name=name, items=kept, about=about or "bits that a byte of the text takes")
+def passages(name: str, texts: Mapping[str, Sequence[str]]) -> Suite:
+    """A suite of texts as they are, by the data set that they are of; empty ones are left out."""
+    kept = tuple(
+        Passage(text, group=group) for group, own in texts.items() for text in own if text.strip()
+    )
+    return Suite(name=name, items=kept, about="bits that a byte of the text takes")
 
 
 def cloze(name: str, texts: Sequence[str], *, count: int = QUESTIONS, seed: int = 0) -> Suite:

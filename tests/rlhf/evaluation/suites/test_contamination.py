@@ -2,16 +2,19 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 from playout.agents.runs.directory import RunDir
+from playout.rlhf.data import corpora
 from playout.rlhf.data.curation.curate import Filters, curate
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.records import read_texts
 from playout.rlhf.evaluation.suites.contamination import GRAM, contamination
 from playout.rlhf.evaluation.suites.material import training_text
-from playout.rlhf.evaluation.suites.results import clean_part
+from playout.rlhf.evaluation.suites.results import clean_part, summary
 from playout.rlhf.evaluation.suites.score import Answers
+from playout.rlhf.evaluation.suites.tasks.catalogue import Material, find_suite
 from playout.rlhf.evaluation.suites.tasks.formats import read_mmlu
 
 
@@ -104,6 +107,27 @@ def test_leaks_in_each_corpus_of_a_mixture_are_found(tmp_path):
     assert not read.unknown and len(read.train) + len(read.heldout) == 120
     learned = [text for text in read.train if text in (tmp_path / "b.txt").read_text()]
     assert learned and contamination(learned[:1], read.train).leaked.all()
+    # What is held out is known by its corpus, and a byte of each is told of.
+    assert list(read.corpora) == [f"{tmp_path / name}.txt" for name in ("a", "b")]
+    suite = find_suite("bytes", Material(read.corpora))
+    for name, texts in read.corpora.items():
+        assert texts and not set(texts) & set(read.train)
+        assert all(text in Path(name).read_text() for text in texts)
+        assert [item.text for item in suite.items if item.group == name] == texts
+    bits = np.arange(len(suite.items), dtype=np.float64)
+    found = summary(suite, Answers(bits, num_bytes=np.full(len(bits), 2.0)))["groups"]
+    split = len(read.corpora[f"{tmp_path / 'a'}.txt"])
+    for row, part in zip(found.values(), (bits[:split], bits[split:]), strict=True):
+        assert row["items"] == len(part) and row["value"] == part.mean() / 2
+        assert row["interval"][0] < row["value"] < row["interval"][1]
+
+
+def test_of_a_corpus_by_name_only_what_is_always_held_out_is_asked(monkeypatch):
+    texts = [words(np.random.default_rng(n), 12) for n in range(50)]
+    monkeypatch.setattr(corpora, "texts", lambda name: texts if name == "tweets" else [])
+    train, held = Datasets("files").texts(("tweets",))
+    suite = find_suite("bytes:tweets", Material())
+    assert held and train and [item.text for item in suite.items] == held
 
 
 def test_every_turn_of_a_demonstration_was_learned_from(tmp_path):
