@@ -182,7 +182,7 @@ def side_by_side(
         with beside(function, cases, spare=0) as found:
             return [one.result() for one in found]
     kept.parent.mkdir(parents=True, exist_ok=True)
-    names = [json.dumps([playout.__version__, function.__name__, to_dict(one)]) for one in cases]
+    names = [_case_name(function.__name__, one) for one in cases]
     known = dict(_noted(kept))
     if before := sum(name in known for name in names):
         print(f"{kept}: {before} of {len(cases)} cases kept from before", flush=True)
@@ -195,11 +195,29 @@ def side_by_side(
             which = dict(zip(found, to_do, strict=True))
             notes.write("\n")  # behind a line at which it was stopped
             for done in as_completed(found):
-                noted = json.dumps([names[which[done]], done.result()], default=_as_list)
-                notes.write(f"{noted}\n")
+                notes.write(_note_of(names[which[done]], done.result()))
                 notes.flush()
         known = dict(_noted(kept))
     return [known[name] for name in names]
+
+
+def noted_result(kept: Path, subject: str, case: Any) -> Any:
+    """What `note_result` wrote of a case by the same version; None if it wrote nothing."""
+    return dict(_noted(kept)).get(_case_name(subject, case))
+
+
+def note_result(kept: Path, subject: str, case: Any, result: Any) -> None:
+    """Keeps a result, plain data, in a file of such, for when the study is run again."""
+    with kept.open("a", encoding="utf-8") as notes:
+        notes.write("\n" + _note_of(_case_name(subject, case), result))
+
+
+def _case_name(subject: str, case: Any) -> str:
+    return json.dumps([playout.__version__, subject, to_dict(case)])
+
+
+def _note_of(name: str, result: Any) -> str:
+    return f"{json.dumps([name, result], default=_as_list)}\n"
 
 
 def _as_list(value: Any) -> Any:

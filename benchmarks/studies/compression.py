@@ -36,11 +36,14 @@ from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.cases import (
     beside,
     kept_run,
+    note_result,
+    noted_result,
     study_parser,
 )
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.smaller_language import (
     claim_of_experts,
+    finding_of_experts,
     language_rows,
     models_of_seed,
     packed_bytes,
@@ -263,18 +266,11 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
     pyplot.close(figure)
 
 
-def more_of(bits: tuple[float, float]) -> str:
-    """How many bits a byte more or less, in words; a range where several seeds differ."""
-    low, high = bits
-    if low == high:
-        return f"{abs(low):.3f} {'more' if low > 0 else 'less'}"
-    return f"from {low:+.3f} to {high:+.3f} over the seeds"
-
-
 def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
     """Networks of one seed by what they are: taught, kept from before, or both."""
     large, small = ("24x2", "12x2") if quick else ("64x4", "32x4")
     epochs = 20.0 if quick else 16.0
+    patient = 2 * epochs  # a student gains for longer (Beyer et al., 2022, arXiv 2106.05237)
     common = {"count": COUNTS[quick], "batch": 128, "seed": seed, "data_seed": seed}
 
     def made(name: str, **settings: Any) -> RunDir:
@@ -285,8 +281,10 @@ def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
     teacher = made("teacher", size=large)
     found = {
         f"teacher {large}": teacher,
-        f"student {small}, distilled": made("distilled", size=small, teacher=teacher),
-        f"student {small}, labels alone": made("labels", size=small),
+        f"student {small}, distilled": made(
+            "distilled", size=small, teacher=teacher, epochs=patient
+        ),
+        f"student {small}, labels alone": made("labels", size=small, epochs=patient),
     }
     for share, pattern in ((0.5, "2:4"), (0.75, "unstructured")):
         name = f"teacher pruned by {100 * share:.0f} % ({pattern}), learned on"
@@ -309,10 +307,15 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     # Solved once, for all processes.
     data = [load(GAMES[quick], count=COUNTS[quick], seed=seed) for seed in seeds]
     # Boards learn beside language; speeds are measured when nothing else runs any more.
+    kept, case = folder / "language.jsonl", (quick, seeds)
+    language = noted_result(kept, "language", case)
     with beside(board_runs, [(quick, seed, folder) for seed in seeds]) as boards:
-        models = [models_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
+        if language is None:
+            models = [models_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
         paths = [of_seed.result() for of_seed in boards]
-    language = language_rows(models)
+    if language is None:
+        language = language_rows(models)
+        note_result(kept, "language", case, language)
     rows, rounds = [], 3 if quick else 15
     for name in paths[0]:
         runs = [RunDir.open(one[name]) for one in paths]
@@ -350,17 +353,10 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         f"language: held-out bits a byte, {len(seeds)} seed(s); 'more bits' than the first row, "
         "seed by seed; every model but the quantised and pruned ones learned for the same steps",
     )
-    dense, mixture = language[0], next(row for row in language if row["kind"] == "experts")
-    page.findings([
-        f"At the same multiplications a token the dense model needs {dense['bits a byte']:.3f} "
-        f"bits a byte and the one with experts {mixture['bits a byte']:.3f}: "
-        f"{more_of(mixture['more bits'])}, in "
-        f"{mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} times the time and "
-        f"{mixture['kB'] / dense['kB']:.1f} times the memory."
-    ])  # fmt: skip
+    page.findings([finding_of_experts(language)])
     print(f"wrote {page.write(folder)}")
     if not quick:
-        claims = [*claims_of(rows), claim_of_experts(mixture, COMMAND)]
+        claims = [*claims_of(rows), claim_of_experts(language, COMMAND)]
         found = {"rows": rows, "language": language, "claims": claims}
         print(f"wrote {page.publish(folder, 'compression', found, seeds=list(seeds))}")
     return 0

@@ -275,13 +275,38 @@ def language_rows(models: Sequence[Sequence[Made]]) -> list[dict[str, Any]]:
             for key, value in found[0].items()
             if isinstance(value, float | int)
         }
-        spread = {"more bits": (min(more), max(more)), "in the middle": float(np.median(more))}
+        spread = {"more bits": [min(more), max(more)], "in the middle": float(np.median(more))}
         rows.append({**found[0], **means, **spread})
     return rows
 
 
-def claim_of_experts(mixture: dict[str, Any], command: str) -> dict[str, Any]:
+def more_of(bits: Sequence[float]) -> str:
+    """How many bits a byte more or less, in words; a range where several seeds differ."""
+    low, high = bits
+    if low == high:
+        return f"{abs(low):.3f} {'more' if low > 0 else 'less'}"
+    return f"from {low:+.3f} to {high:+.3f} over the seeds"
+
+
+def _mixture(language: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in language if row["kind"] == "experts")
+
+
+def finding_of_experts(language: Sequence[dict[str, Any]]) -> str:
+    """What the model with experts costs and gains beside the dense one, in a sentence."""
+    dense, mixture = language[0], _mixture(language)
+    return (
+        f"At the same multiplications a token the dense model needs {dense['bits a byte']:.3f} "
+        f"bits a byte and the one with experts {mixture['bits a byte']:.3f}: "
+        f"{more_of(mixture['more bits'])}, in "
+        f"{mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} times the time and "
+        f"{mixture['kB'] / dense['kB']:.1f} times the memory."
+    )
+
+
+def claim_of_experts(language: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
     """What a language model with experts needs beside a dense one of equal multiplications."""
+    mixture = _mixture(language)
     low, high = mixture["more bits"]
     return {
         "claim": "language model with experts beside a dense one at equal multiplications a token",

@@ -8,7 +8,14 @@ import playout
 import pytest
 from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.cases import beside, kept_run, mean_of_seeds, side_by_side
+from playout.benchmarks.studies.cases import (
+    beside,
+    kept_run,
+    mean_of_seeds,
+    note_result,
+    noted_result,
+    side_by_side,
+)
 from playout.benchmarks.studies.training import trunks
 from playout.benchmarks.studies.training.texts import labelled
 from playout.benchmarks.tools.charts import number_places
@@ -207,3 +214,17 @@ def test_probes_of_a_trunk_and_of_pixels_see_the_labels_of_their_seed(monkeypatc
     assert asked == [("linear", 3), ("neighbours", 3), ("clusters", 3)]
     trunks.pixels(data, seed=4)
     assert drawn == [4, 4]
+
+
+def test_a_result_is_kept_for_its_case_and_version_alone(tmp_path, monkeypatch):
+    kept = tmp_path / "language.jsonl"
+    assert noted_result(kept, "language", (True, (0,))) is None
+    note_result(kept, "language", (True, (0,)), [{"bits": np.float64(2.0)}])
+    with kept.open("a") as file:
+        file.write('["cut sho')  # as where a study was killed
+    note_result(kept, "language", (True, (1,)), "other")
+    assert noted_result(kept, "language", (True, (0,))) == [{"bits": 2.0}]
+    assert noted_result(kept, "language", (True, (1,))) == "other"
+    assert noted_result(kept, "boards", (True, (0,))) is None
+    monkeypatch.setattr(playout, "__version__", "0")
+    assert noted_result(kept, "language", (True, (0,))) is None

@@ -113,7 +113,6 @@ def test_claims_of_smaller_networks_are_held_against_the_teacher():
     assert student["ours"] == pytest.approx(1.5) and report.verdict(student) == "**no**"
     without = [one for one in rows if one["type"] != "bfloat16"]
     assert compression.claims_of(without)[0]["ratio"] == pytest.approx(2.8)
-    claim = smaller_language.claim_of_experts(
-        {"more bits": (-0.03, -0.01), "in the middle": -0.02}, "command"
-    )
+    mixture = {"kind": "experts", "more bits": [-0.03, -0.01], "in the middle": -0.02}
+    claim = smaller_language.claim_of_experts([{"kind": "dense"}, mixture], "command")
     assert report.middle(claim["ours"]) == pytest.approx(-0.02) and report.verdict(claim) == "yes"
