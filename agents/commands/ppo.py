@@ -343,14 +343,18 @@ def _self_play(
 def _refuse_unused(command: Command, source: "Source", trainer: "PPOTrainer") -> None:
     """Raises ConfigError for an option that would do nothing."""
     from gymnasium.spaces import Box
+    from playout.agents.networks.trunks import has_images
 
-    given = {"native": command.native, "processes": command.processes}
+    kind = command.network.network
+    given = {"native": command.native, "processes": command.processes, "network": kind}
     refuse_unused(
         {**given, **to_dict(command.collect), **to_dict(command.ppo)},
         env=source.text,
         continuous=isinstance(trainer.envs.action_space, Box),
         recurrent=trainer.policy.recurrent,
         self_play=_plays_itself(command, source),
+        encodes=kind in ("auto", "mlp", *BOARD_NETWORKS)
+        or has_images(trainer.envs.observation_space, kind),
     )
 
 

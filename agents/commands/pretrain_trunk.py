@@ -119,9 +119,9 @@ def main(command: Command) -> int:
         raise ConfigError("say what to learn from: playout pretrain-trunk fashion-mnist")
     run = _train(command)
     if not command.quiet:
+        probe = ("--probe", "linear") if run.config.get("classes") else ()  # it reads labels
         print(
-            f"run {run.path}\n"
-            f"Measure it         {run.command_for('eval')} --probe linear\n"
+            f"run {run.path}\nMeasure it         {run.command_for('eval', *probe)}\n"
             f"Use it elsewhere   {run.command_for('export')}"
         )
     return 0

@@ -29,6 +29,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.spaces import leaves
 from playout.errors import ConfigError, DataError, RunError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,7 +87,7 @@ class ExportedBoard(nn.Module):
 
 
 class ExportedPolicy(nn.Module):
-    """Raw observations (one input a key), mask and memory to what a policy says of them.
+    """Raw observations (one input a key, of nested ones a dotted key), mask and memory to answers.
 
     The mask is an input where actions can be masked, the memory where the policy is recurrent. The
     outputs are the action before clipping to the bounds, the distribution's parameters, the value
@@ -105,16 +106,17 @@ class ExportedPolicy(nn.Module):
         if not isinstance(policy, ActorCritic):
             raise ConfigError("only policies of playout's own networks can be exported to ONNX")
         self.policy, self.space = policy, space
-        self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else [""]
+        self.keys = [key for key, _ in leaves(space)]
         self.masked = self.policy.head.mask_size is not None
         self.num_states = sum(len(part) for part in self.policy.initial_state(1) or ())
         self.clip = 0.0
         if normalizer is not None:
             self.clip = normalizer.clip
             for key, moments in normalizer.moments.items():
+                at = self.keys.index(key)  # a buffer's name may hold no dot
                 scale = 1.0 / np.sqrt(moments.var + 1e-8)
-                self.register_buffer(f"mean_{key}", torch.tensor(moments.mean, dtype=torch.float32))
-                self.register_buffer(f"scale_{key}", torch.tensor(scale, dtype=torch.float32))
+                self.register_buffer(f"mean_{at}", torch.tensor(moments.mean, dtype=torch.float32))
+                self.register_buffer(f"scale_{at}", torch.tensor(scale, dtype=torch.float32))
 
     @property
     def input_names(self) -> list[str]:
@@ -131,8 +133,8 @@ class ExportedPolicy(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Action `[N, ...]`, parameters `[N, P]`, value `[N]`, next state."""
         policy = self.policy
-        parts = {key: self._normal(key, x) for key, x in zip(self.keys, inputs, strict=False)}
-        obs = parts[""] if self.keys == [""] else parts
+        parts = (self._normal(at, x) for at, x in enumerate(inputs[: len(self.keys)]))
+        obs = _nested(self.space, parts)
         rest = list(inputs[len(self.keys) :])
         mask = rest.pop(0) if self.masked else None
         first = second = None
@@ -152,21 +154,19 @@ class ExportedPolicy(nn.Module):
         states = (*(first or ()), *(second or ())) if self.num_states else ()
         return action, params, value.squeeze(-1), *states
 
-    def _normal(self, key: str, x: Tensor) -> Tensor:
-        if not hasattr(self, f"mean_{key}"):
+    def _normal(self, at: int, x: Tensor) -> Tensor:
+        if not hasattr(self, f"mean_{at}"):
             return x
-        mean, scale = getattr(self, f"mean_{key}"), getattr(self, f"scale_{key}")
+        mean, scale = getattr(self, f"mean_{at}"), getattr(self, f"scale_{at}")
         shape = x.shape
         flat = (x.reshape(shape[0], -1) - mean) * scale
         return flat.clamp(-self.clip, self.clip).reshape(shape)
 
     def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
         """Random inputs of the right shapes and types."""
-        space = self.space
-        parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
         rng = np.random.default_rng(seed)
         inputs = []
-        for part in parts:
+        for _, part in leaves(self.space):
             shape = (rows, *(part.shape or ()))
             if isinstance(part, spaces.Box) and np.issubdtype(part.dtype, np.floating):
                 low, high = np.maximum(part.low, -3.0), np.minimum(part.high, 3.0)
@@ -186,6 +186,13 @@ class ExportedPolicy(nn.Module):
                 torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) for x in part
             ]
         return inputs
+
+
+def _nested(space: spaces.Space[Any], parts: Iterator[Tensor]) -> Any:
+    """Tensors in the order of `leaves`, as the observation of a space that they are parts of."""
+    if not isinstance(space, spaces.Dict):
+        return next(parts)
+    return {key: _nested(part, parts) for key, part in space.spaces.items()}
 
 
 def write_onnx(network: Exportable, path: Path, about: Mapping[str, str] | None = None) -> None:

@@ -214,7 +214,13 @@ def fill(
 
 
 def refuse_unused(
-    given: Mapping[str, Any], *, env: str, continuous: bool, recurrent: bool, self_play: bool
+    given: Mapping[str, Any],
+    *,
+    env: str,
+    continuous: bool,
+    recurrent: bool,
+    self_play: bool,
+    encodes: bool,
 ) -> None:
     """Refuse options of a new run that would do nothing.
 
@@ -224,12 +230,13 @@ def refuse_unused(
         continuous: Actions are a Box of numbers.
         recurrent: The policy has a memory.
         self_play: A game is learned against a pool of past versions.
+        encodes: The network that is named sees some part of an observation.
 
     Raises:
         ConfigError: Names the first of them.
     """
-    usual = {"native": True, "processes": None, **to_dict(CollectConfig()), **to_dict(PPOConfig())}
-    usual |= preset(env)
+    usual = {"native": True, "processes": None, "network": "auto"}
+    usual |= {**to_dict(CollectConfig()), **to_dict(PPOConfig()), **preset(env)}
     for name, unused, where in (
         ("native", self_play, "in self-play"),
         ("processes", self_play, "in self-play"),
@@ -239,6 +246,7 @@ def refuse_unused(
         ("noise_correlation", not continuous, "but with continuous actions"),
         ("sequence_length", not recurrent, "without --recurrent"),
         ("weight_decay", given["optimizer"] == "adam", "with --optimizer adam"),
+        ("network", not encodes, "where no observation is a picture"),
     ):
         if unused and given[name] != usual[name]:
             flag = "no-native" if name == "native" else name.replace("_", "-")

@@ -235,6 +235,10 @@ def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
     if whole and array.dtype.kind == "f" and (array != np.floor(array)).any():
         raise ConfigError(f"observations must be whole numbers, as in {space}")
     if isinstance(space, spaces.Box):
+        if array.size and np.dtype(space.dtype).kind in "iu":
+            kept = np.iinfo(space.dtype)  # numpy would begin at 0 again
+            if array.min() < kept.min or array.max() > kept.max:
+                raise ConfigError(f"an observation is not in {space}")
         return np.ascontiguousarray(array, space.dtype)
     low, high = limits(space)
     if array.shape[array.ndim - len(space.shape or ()) :] == (space.shape or ()) and (

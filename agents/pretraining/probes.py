@@ -211,6 +211,8 @@ def probe(
                 f"{len(held)} held-out {unit_of(test)} with labels are too few to look for "
                 f"clusters: it takes more than {max(classes, DENSE)}"
             )
+        if classes < 2:
+            raise DataError(f"held-out {unit_of(test)} are of one class: clusters tell none")
         held = some_rows(held, MAX_CLUSTERED)
         wanted = test.labels[held]
         classes = len(np.unique(wanted))

@@ -237,9 +237,10 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
     trainer = _trainer(run, options.which, data, options)
     try:
         if not isinstance(trainer.objective, Autoencoder | Masked):
+            probe = ("--probe", "linear") if data.train.classes else ()
             raise RunError(
                 f"{run.path} learned {trainer.config.objective}, which draws nothing; measure it "
-                f"with: {run.command_for('eval', '--probe', 'linear')}"
+                f"with: {run.command_for('eval', *probe)}"
             )
         path = options.out or run.path / "pictures.png"
         draw_reconstructions(trainer.objective, data.test, path, seed=options.seed)

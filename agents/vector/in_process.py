@@ -4,7 +4,7 @@ Leaves out processes (workers.py) and environments that are vectorised themselve
 (gymnasium_vector.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -116,7 +116,14 @@ class EnvGroup(Group):
         check_obs(self.observation_space, simple, lambda: self._where(i), strict=self.strict)
         write(self.buffers["obs"], i, simple)
         if mask is None and self.asks_masks:
-            mask = self.envs[i].get_wrapper_attr("action_masks")()
+            try:
+                mask = self.envs[i].get_wrapper_attr("action_masks")()
+            except Exception as error:
+                raise self._fault(i, "action_masks", error) from error
+        if not isinstance(info, Mapping):
+            raise EnvironmentFault(
+                f"{self._where(i)} gave an info that is no dictionary: {info!r:.60}"
+            )
         if mask is None:
             mask = info.get("action_mask")
             self.masked = self.masked or mask is not None

@@ -28,6 +28,10 @@ def simple_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         rest = {key: part for key, part in space.spaces.items() if key != "action_mask"}
         if set(space.spaces) == {"observation", "action_mask"}:
             return simple_space(rest["observation"])
+        if not rest:
+            raise ConfigError(
+                f"observations of {space} show nothing to learn from: add a part, if only of zeros"
+            )
         return spaces.Dict({key: simple_space(part) for key, part in rest.items()})
     if isinstance(space, spaces.Box) and space.dtype not in (np.uint8, np.float32):
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))

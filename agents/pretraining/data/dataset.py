@@ -131,15 +131,15 @@ class Split:
         return Split(*(side.subset(some_rows(np.arange(len(side)), n)) for side, n in sides))
 
     def must_have_labels(self) -> None:
-        """Raises DataError unless there are two classes and every label is one of them."""
-        for part in (self.train, self.test):
-            check_labels(part)
+        """Raises DataError unless two classes can be learned, and what is held out measures it."""
+        check_labels(self.train, instead="--data DATA names what has some")
+        check_held_out(self)
 
 
-def check_labels(data: Dataset) -> None:
-    """Raises DataError unless the data is labelled with at least two of its classes."""
+def check_labels(data: Dataset, instead: str = "choose an objective that needs none") -> None:
+    """Raises DataError, with what to do instead, unless at least two classes are labelled."""
     if not data.classes or (data.labels == UNKNOWN).all():
-        raise DataError(f"{data.name} has no labels; choose an objective that needs none")
+        raise DataError(f"{data.name} has no labels; {instead}")
     wrong = (data.labels < UNKNOWN) | (data.labels >= len(data.classes))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

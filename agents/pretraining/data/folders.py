@@ -1,4 +1,4 @@
-"""Folders of picture files, one folder a class, read through Pillow.
+"""Folders of picture files, one folder a class or all of no class, read through Pillow.
 
 With `train` and one of HELD_OUT below it, a folder brings its own split; else a tenth is held out,
 of folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots), and
@@ -11,12 +11,19 @@ kinds are told of; a link to a picture that is read anyway is no further one.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from playout.agents.pretraining.data.dataset import DATA_VERSION, Rows, Split, split_rows
+from playout.agents.pretraining.data.dataset import (
+    DATA_VERSION,
+    UNKNOWN,
+    Rows,
+    Split,
+    split_rows,
+)
 from playout.agents.pretraining.data.idx import idx_expected
 from playout.agents.pretraining.data.picture_files import (
     class_folders,
@@ -60,18 +67,29 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{path} has more than {MAX_PIXELS} pixels")
+                raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels")
             plain = _plain(image, path).convert("L" if channels == 1 else "RGB")
             if size:
                 plain = plain.resize((size, size), Image.Resampling.BOX)
             array = np.asarray(plain, dtype=np.uint8)
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError(f"{path} is not a picture that can be read") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _opened(path: Path) -> Image.Image:
+    """A picture, of which the head alone is read: what it warns of is above MAX_PIXELS."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:
@@ -96,17 +114,23 @@ def _is_grey(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # reading it says what is wrong
+
+
+def _holders(root: Path, version: int) -> list[Path]:
+    """Folders of classes; without any the root itself, where pictures of no class lie in it."""
+    found = class_folders(root, version)
+    return found if found or not pictures_in(root, version) else [root]
 
 
 def _of_classes(roots: list[Path], version: int) -> list[list[tuple[Path, int]]]:
     """Pictures of each root with the numbers of their classes; each stands once, see the head."""
     seen, others = set[Path](), list[Path]()
     found: list[list[tuple[Path, int, Path, bool]]] = []
-    classes = [class_folders(root, version) for root in roots]
+    classes = [_holders(root, version) for root in roots]
     read = [real_path(one) for side in classes for one in side]
     for side in classes:
         found.append([])
@@ -183,7 +207,9 @@ def _read_side(
     version: int,
 ) -> Pictures:
     if not files:
-        instead = idx_expected(folder) or "put them into one folder a class, or give IDX files"
+        instead = idx_expected(folder) or (
+            "put them into one folder a class (or into this one, without labels), or give IDX files"
+        )
         raise DataError(f"{folder} holds no pictures: {instead}")
     first: tuple[Path, tuple[int, ...]] | None = None
     pictures = []
@@ -197,9 +223,11 @@ def _read_side(
             )
         first = first or (path, picture.shape)
         pictures.append(picture)
-    labels = np.array([number for _, number in files], np.int64)
-    folders = class_folders(folder, version)
-    classes = tuple(one.name for one in folders)
+    folders = _holders(folder, version)
+    labels, classes = np.full(len(files), UNKNOWN, np.int64), tuple[str, ...]()
+    if folders != [folder]:
+        labels = np.array([number for _, number in files], np.int64)
+        classes = tuple(one.name for one in folders)
     pixels = np.stack(pictures)
     return Pictures(
         name=name,
@@ -281,9 +309,9 @@ def read_folder(
     if tests:
         (test,) = tests
         if (test.classes, test.shape) != (train.classes, train.shape):
-            raise DataError(
-                f"{folder}: {' and '.join(sides[:2])} differ in classes or in size of pictures"
-            )
+            lone = sorted(set(test.classes) ^ set(train.classes))
+            what = f"classes (one alone has {lone[0]})" if lone else "size of pictures"
+            raise DataError(f"{folder}: {' and '.join(sides[:2])} differ in {what}")
         return Split(train, test)
     groups = train.groups
     held = split_rows(len(train), groups, 0.1, seed=seed, by_rows=groups is not None)

@@ -20,7 +20,9 @@ from playout.agents.pretraining.data.dataset import UNKNOWN, Rows, Split, split_
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.agents.vector.actions import mask_size, random_action
 from playout.agents.vector.factory import make_environments, make_single, rendered
-from playout.errors import ConfigError
+from playout.agents.vector.in_process import fault_of
+from playout.agents.vector.sources import called, find_source, takes
+from playout.errors import ConfigError, PlayoutError
 from playout.own_code import trust_environment
 
 FRAMES, OBSERVATIONS = "frames:", "observations:"
@@ -35,16 +37,18 @@ def frames(env: str, *, count: int, size: int = 0, seed: int = 0) -> Split:
     """Pictures that a Gymnasium environment renders.
 
     Args:
-        env: its id, with "module:" in front where that registers it.
+        env: its id, with "module:" in front where that registers it, or module:Name of a class or
+            function that makes one.
         count: of pictures.
         size: of both sides; 0: 64.
         seed: of the environment, of actions, and of which are held out.
 
     Raises:
-        ConfigError: there is no such environment, or it renders no pictures.
+        ConfigError: there is no such environment, or it renders no pictures. EnvironmentFault: it
+            fails.
     """
     trust_environment(env, f"{FRAMES}{env}")
-    made = make_single(env, {"render_mode": "rgb_array"})
+    made = _rendering(env)
     pictures: list[Bytes] = []
     episodes: list[int] = []
     episode = 0
@@ -58,9 +62,27 @@ def frames(env: str, *, count: int, size: int = 0, seed: int = 0) -> Split:
             if terminated or truncated:
                 episode += 1
                 made.reset()
+    except PlayoutError:
+        raise
+    except Exception as error:
+        raise fault_of(f"{env} failed at frame {len(pictures)}", error) from error
     finally:
         made.close()
     return _split(f"{FRAMES}{env}", np.stack(pictures), np.array(episodes), seed)
+
+
+def _rendering(env: str) -> gym.Env[Any, Any]:
+    """An environment of that name that renders pictures where it can."""
+    options = {"render_mode": "rgb_array"}
+    found = find_source(env)
+    if found.kind == "id":
+        return make_single(env, options)
+    if found.kind != "single":
+        raise ConfigError(f"{FRAMES}ENV is of one Gymnasium environment, and {env} makes none")
+    made: gym.Env[Any, Any] = called(
+        found.make, env, options if takes(found.make, "render_mode") else {}
+    )
+    return made
 
 
 def observations(

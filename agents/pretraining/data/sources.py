@@ -143,10 +143,11 @@ def takes_seed(data: str) -> bool:
 
 
 def trust_typed(data: str) -> None:
-    """Takes the name of an environment that a person has typed for their word about its module."""
+    """Takes a name that a person has typed, of an environment or a game, as trust in its module."""
     for kind in MADE:
-        if data.startswith(kind):
-            trust_modules(data.removeprefix(kind))
+        data = data.removeprefix(kind)
+    if ":" in data and not is_path(data):
+        trust_modules(data)
 
 
 def load(

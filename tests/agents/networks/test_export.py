@@ -148,6 +148,36 @@ def test_examples_are_of_the_type_and_range_of_observations(dtype, bounds):
     assert all(torch.isfinite(part.double()).all() for part in network(found, *rest))
 
 
+def nested_player():
+    """A policy of dictionaries in dictionaries, whose normaliser has seen some."""
+    parts = {"a.b": VECTOR, "pair": spaces.Dict({"0": spaces.Discrete(3), "1": VECTOR})}
+    space = spaces.Dict(parts)
+    normalizer = ObsNormalizer(space, clip=5.0)
+    rng = np.random.default_rng(0)
+    vectors = [rng.normal(3.0, 2.0, (50, 5)).astype(np.float32) for _ in range(2)]
+    normalizer.update({"a.b": vectors[0], "pair": {"0": np.zeros(50), "1": vectors[1]}})
+    policy = build_policy(space, spaces.Discrete(2), NetworkConfig(hidden=(8,)), seed=1)
+    return PPOPlayer(policy, space, spaces.Discrete(2), normalizer)
+
+
+def test_nested_observations_are_an_input_a_part():
+    own = nested_player()
+    network = ExportedPolicy(own.policy, own.observation_space, own.normalizer)
+    assert network.input_names == ["obs_a.b", "obs_pair.0", "obs_pair.1", "mask"]
+    first, number, second, mask = network.example_inputs(9, 0)
+    with torch.no_grad():
+        actions, *_ = network(first, number, second, mask)
+    obs = {"a.b": first.numpy(), "pair": {"0": number.numpy(), "1": second.numpy()}}
+    assert np.array_equal(actions.numpy(), own.act(obs, mask=mask.numpy()))
+
+
+@pytest.mark.slow
+def test_policies_of_nested_observations_answer_alike(tmp_path):
+    assert exported(nested_player(), tmp_path / "a.onnx") < 1e-4
+    inputs = onnxruntime.InferenceSession(tmp_path / "a.onnx").get_inputs()
+    assert [one.name for one in inputs] == ["obs_a.b", "obs_pair.0", "obs_pair.1", "mask"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
 def test_policies_of_other_types_of_observations_answer_alike(tmp_path, dtype):

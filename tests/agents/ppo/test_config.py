@@ -63,6 +63,7 @@ def test_what_is_refused_before_the_environment_is_one_line(words, capsys):
         ("CartPole-v1", "--noise-correlation 0.5", "but with continuous actions"),
         ("CartPole-v1", "--sequence-length 8", "without --recurrent"),
         ("CartPole-v1", "--weight-decay 0.1", "with --optimizer adam"),
+        ("CartPole-v1", "--network impala", "where no observation is a picture"),
         ("Pendulum-v1", "--latest-share 0.9", "without --self-play"),
         ("tic_tac_toe", "--noise-correlation 0.5", "but with continuous actions"),
     ],

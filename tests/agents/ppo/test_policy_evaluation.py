@@ -5,9 +5,10 @@ import pytest
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.ppo.evaluation import evaluate_policy, figures
+from playout.agents.ppo.player import PPOPlayer
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.interface import Environments
-from playout.errors import EnvironmentFault, StoppedError
+from playout.errors import ConfigError, EnvironmentFault, StoppedError
 from ppo_worlds import Counter, Hand, Masked
 from small_ppo import make
 
@@ -34,6 +35,14 @@ def test_environments_that_raise_on_illegal_actions_are_evaluated(deterministic)
 def test_a_policy_on_another_device_is_evaluated_there(second, source, same):
     here, there = measured(source), measured(source, device=second)
     assert np.allclose(here.returns, there.returns, atol=1e-5) == same
+
+
+@pytest.mark.parametrize("wrong", [[0, 256], [-1, 0]])
+def test_numbers_that_are_no_bytes_are_refused_where_bytes_were_learned(wrong):
+    space = spaces.Box(0, 255, (2,), np.uint8)
+    policy = build_policy(space, spaces.Discrete(2), seed=1)
+    with pytest.raises(ConfigError, match="an observation is not in Box"):
+        PPOPlayer(policy, space, spaces.Discrete(2)).act(np.array(wrong))
 
 
 class Endless(Counter):

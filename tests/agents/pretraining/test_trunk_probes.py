@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.encoders.published import Impala
 from playout.agents.pretraining import evaluation, probes
 from playout.agents.pretraining import trunk as trunks
+from playout.agents.pretraining.data.dataset import UNKNOWN
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.probes import (
@@ -29,7 +31,7 @@ from playout.agents.pretraining.trunk import begin_from, learned_trunk, new_trun
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.cli import main
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 
 from tests.agents.pretraining.bars import bars, split_of
 
@@ -37,6 +39,19 @@ GAME = "tic_tac_toe"
 OLD_RUNS = Path(__file__).parents[2] / "fixtures" / "runs"
 SMALL = {"num_envs": 2, "num_steps": 16, "minibatch_size": 16, "num_epochs": 1, "eval_episodes": 2}
 SMALL |= {"total_timesteps": 32, "threads": 1, "quiet": True}
+
+
+def test_labels_that_no_reader_can_use_are_named_and_one_held_out_class_is_enough():
+    data = split_of(20)
+    trunk = new_trunk(data.train, network="grid")
+    one = replace(data, test=data.test.subset(np.flatnonzero(data.test.labels == 1)))
+    (row,) = probe(trunk, one, "neighbours", shares=[1.0])["rows"]
+    assert row["pictures"] == 20
+    with pytest.raises(DataError, match="held-out pictures are of one class: clusters tell"):
+        probe(trunk, one, "clusters")
+    blank = replace(data.train, labels=np.full(20, UNKNOWN))
+    with pytest.raises(DataError, match="bars has no labels; --data DATA names what has some"):
+        probe(trunk, replace(data, train=blank), "linear")
 
 
 class Bars(gym.Env):

@@ -16,6 +16,7 @@ from playout.agents.vector.factory import make_environments
 from playout.agents.vector.groups import GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.pettingzoo import ParallelGroup
+from playout.agents.vector.spaces import simple_space
 from playout.errors import ConfigError, EnvironmentFault
 from ppo_worlds import Chain, Counter, Masked
 
@@ -181,6 +182,29 @@ def test_masks_come_from_the_observation_the_method_or_the_info():
     envs.reset(0)
     envs.step(np.zeros(1, int))
     assert envs.masks().tolist() == [[0, 1, 1]]
+
+
+def test_observations_that_show_nothing_are_refused():
+    for space in (spaces.Dict({}), spaces.Dict(action_mask=spaces.MultiBinary(3))):
+        with pytest.raises(ConfigError, match="show nothing to learn from"):
+            simple_space(spaces.Dict(one=spaces.Discrete(2), other=space))
+
+
+def test_what_tells_masks_wrongly_is_the_environments_fault():
+    class Method(Counter):
+        def action_masks(self):
+            raise AttributeError("board")
+
+    class Info(Counter):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)[0], None
+
+    for make, message in (
+        (Method, r"environment 0 failed in action_masks \(episode 0, step 0\): .*: board"),
+        (Info, r"environment 0 \(episode 0, step 0\) gave an info that is no dictionary: None"),
+    ):
+        with pytest.raises(EnvironmentFault, match=message):
+            make_environments(make, 1, processes=0).reset(0)
 
 
 def test_an_id_with_a_native_twin_uses_it_unless_told_otherwise():

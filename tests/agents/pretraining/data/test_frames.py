@@ -1,5 +1,8 @@
 """Pictures of environments: what PPO sees there, with its wrappers, is what a trunk learns from."""
 
+import sys
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import playout
@@ -9,11 +12,12 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from playout.agents.commands.pretrain_trunk import Command, _settled
 from playout.agents.pretraining.data.frames import frames, observations
-from playout.agents.pretraining.data.sources import load
+from playout.agents.pretraining.data.sources import load, trust_typed
 from playout.agents.runs.directory import RunDir
 from playout.agents.vector.factory import make_environments, wrap_check
 from playout.cli import main
-from playout.errors import ConfigError
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError, PlayoutError
 
 SMALL = {"num_envs": 2, "num_steps": 8, "minibatch_size": 8, "num_epochs": 1, "eval_episodes": 2}
 SMALL |= {"total_timesteps": 16, "threads": 1, "quiet": True}
@@ -132,6 +136,32 @@ def test_what_shows_no_pictures_or_takes_no_wrappers_is_one_line(words, what, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["Screen", "renamed"])
+def test_frames_are_also_of_a_class_or_function_of_a_module(name, monkeypatch):
+    monkeypatch.setitem(globals(), "renamed", lambda render_mode=None: Screen(render_mode))
+    split = load(f"frames:{__name__}:{name}", count=20, image_size=8)
+    assert split.train.shape == (3, 8, 8) and len(split.train) + len(split.test) == 20
+    assert set(split.train.pixels[:, 0, 0, 0]) == set(range(10, 15))
+
+
+@pytest.mark.parametrize(
+    ("shown", "what"),
+    [
+        (np.zeros((4, 4, 3)), "failed at frame 0: TypeError"),
+        (None, "does not render pictures"),
+    ],
+)
+def test_frames_that_are_no_pictures_are_the_environments_fault(shown, what, monkeypatch):
+    monkeypatch.setattr(Screen, "render", lambda self: shown)
+    with pytest.raises(PlayoutError, match=what):
+        frames("Screen-v0", count=10)
+
+
+def test_frames_are_of_one_environment():
+    with pytest.raises(ConfigError, match=r"frames:ENV is of one Gymnasium environment, and tic"):
+        frames("tic_tac_toe", count=10)
+
+
 @pytest.mark.parametrize("make", [frames, observations])
 def test_environments_of_a_module_that_nobody_trusts_are_not_imported(make, tmp_path, monkeypatch):
     (tmp_path / "own_screens.py").write_text("raise SystemExit('imported')\n")
@@ -140,3 +170,15 @@ def test_environments_of_a_module_that_nobody_trusts_are_not_imported(make, tmp_
         make("own_screens:Screen-v0", count=10)
     with pytest.raises(ConfigError, match="--trust own_screens"):
         load(f"{make.__name__}:own_screens:Screen-v0")
+
+
+def test_a_game_of_a_module_is_trusted_where_a_person_types_it(tmp_path, monkeypatch):
+    example = Path(__file__).parents[4] / "examples" / "python_game.py"
+    (tmp_path / "typed_game.py").write_text(example.read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    with pytest.raises(ConfigError, match="--trust typed_game"):
+        find_game("typed_game:Nim")
+    trust_typed("typed_game:Nim(piles=2)")
+    assert find_game("typed_game:Nim").name == "nim"
+    monkeypatch.delitem(sys.modules, "typed_game")

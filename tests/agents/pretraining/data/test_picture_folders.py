@@ -1,8 +1,10 @@
 """Folders that bring their own split, what lies beside those of classes, and which files count."""
 
 import pytest
+from playout.agents.pretraining.data.dataset import UNKNOWN, check_labels
 from playout.agents.pretraining.data.folders import holds_split, read_folder, read_given
 from playout.agents.pretraining.data.sources import takes_seed
+from playout.cli import main
 from playout.errors import DataError
 
 from tests.agents.pretraining.data.test_picture_files import png
@@ -150,3 +152,49 @@ def test_an_earlier_run_keeps_what_it_has_learned_from_hidden_folders(tmp_path):
     png(tmp_path / "a" / ".thumbnails" / "0.png", 250, mode="L")
     assert shades(read_folder(tmp_path, version=3))[-1] == 250
     assert shades(read_folder(tmp_path))[-1] == 103
+
+
+@pytest.mark.parametrize("names", [("",), ("train", "test")])
+def test_pictures_in_no_folder_of_a_class_have_no_labels(tmp_path, names, capsys):
+    for name in names:
+        for number in range(12):
+            png(tmp_path / name / f"{number}.png", 10 * len(name) + number, mode="L")
+    split = read_folder(tmp_path)
+    for side in (split.train, split.test):
+        assert side.classes == () and (side.labels == UNKNOWN).all()
+    assert len(split.train) + len(split.test) == 12 * len(names)
+    assert not capsys.readouterr().err
+    with pytest.raises(DataError, match="has no labels; choose an objective"):
+        check_labels(split.train)
+
+
+def test_sides_of_other_classes_are_told_by_one_of_them(tmp_path):
+    sides(tmp_path, "train", "test")
+    png(tmp_path / "train" / "c" / "0.png", 3, mode="L")
+    with pytest.raises(DataError, match=r"train and test differ in classes \(one alone has c\)$"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("size", "mode"), [((8000, 12000), "1"), ((4, 4), "F")])
+def test_a_picture_that_is_refused_is_named_once_without_warnings(tmp_path, size, mode, recwarn):
+    for name in ("a", "b"):
+        png(tmp_path / name / "0.png", 3, mode="L")
+    path = tmp_path / "b" / "1.tif"
+    png(path, 0, size, mode)
+    with pytest.raises(DataError) as found:
+        read_folder(tmp_path)
+    assert str(found.value).startswith(f"{path} has ") and str(found.value).count(str(path)) == 1
+    assert not [one for one in recwarn if "Bomb" in str(one.category)]
+
+
+@pytest.mark.slow
+def test_what_has_no_labels_is_not_to_be_measured_by_a_reader_of_labels(tmp_path, capsys):
+    for number in range(20):
+        png(tmp_path / "flat" / f"{number}.png", number, mode="L")
+    run = tmp_path / "run"
+    words = ["pretrain-trunk", str(tmp_path / "flat"), "--objective", "rotation", "--epochs", "1"]
+    assert main([*words, "--network", "grid", "--run", str(run)]) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Measure it")]
+    assert line.endswith(f" eval {run}")
+    assert main(["eval", str(run)]) == 0 and main(["play", str(run)]) == 2
+    assert capsys.readouterr().err.endswith(f" eval {run}\n")
