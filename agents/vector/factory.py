@@ -24,6 +24,7 @@ from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.sources import EnvSource, find_source, takes
+from playout.agents.vector.spaces import channels_last
 from playout.agents.vector.workers import WorkerPool
 from playout.errors import ConfigError
 from playout.own_code import import_module
@@ -228,12 +229,34 @@ def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
         elif word == "clip_reward":
             env = gym.wrappers.ClipReward(env, -1.0, 1.0)
         elif word == "frame_stack":
-            env = gym.wrappers.FrameStackObservation(env, int(number))
+            env = _stacked(env, int(number))
         elif word == "rescale_action":
             env = gym.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
         elif word in _RENDERED:
             env = RenderedObservation(env, int(number), grey=word == "grey")
     return env
+
+
+def _stacked(env: gym.Env[Any, Any], count: int) -> gym.Env[Any, Any]:
+    """Shows the last observations [count, ...], or of coloured pictures [count * C, H, W].
+
+    Networks for pictures see as many channels then.
+    """
+    one = env.observation_space
+    env = gym.wrappers.FrameStackObservation(env, count)
+    if not isinstance(one, gym.spaces.Box) or len(one.shape) != 3:
+        return env
+    last = channels_last(one)
+
+    def together(frames: NDArray[Any]) -> NDArray[Any]:
+        frames = np.moveaxis(frames, -1, 1) if last else frames
+        return frames.reshape(-1, *frames.shape[2:])
+
+    stacked = env.observation_space
+    assert isinstance(stacked, gym.spaces.Box)
+    low, high = together(stacked.low), together(stacked.high)
+    space = gym.spaces.Box(low, high, dtype=stacked.dtype.type)
+    return gym.wrappers.TransformObservation(env, together, space)
 
 
 class RenderedObservation(gym.ObservationWrapper[Any, Any, Any]):

@@ -283,3 +283,11 @@ def _squeeze(bounds: NDArray[Any]) -> Any:
     if bounds.size and (bounds == bounds.reshape(-1)[0]).all():
         return bounds.reshape(-1)[0].item()
     return bounds
+
+
+def channels_last(space: spaces.Box) -> bool:
+    """Whether a three-dimensional box looks like `[H, W, C]` rather than `[C, H, W]`."""
+    if len(space.shape) != 3:
+        return False
+    first, _, last = space.shape
+    return last < first and last <= 4

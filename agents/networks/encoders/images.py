@@ -9,6 +9,7 @@ import math
 import torch
 from gymnasium import spaces
 from playout.agents.networks.encoders.vectors import linear
+from playout.agents.vector.spaces import channels_last
 from torch import Tensor, nn
 
 
@@ -38,14 +39,6 @@ class Images(nn.Module):
             x = x.permute(0, 3, 1, 2)
         x = x.float()
         return x if self.scale == 1.0 else x * self.scale
-
-
-def channels_last(space: spaces.Box) -> bool:
-    """Whether a three-dimensional box looks like `[H, W, C]` rather than `[C, H, W]`."""
-    if len(space.shape) != 3:
-        return False
-    first, _, last = space.shape
-    return last < first and last <= 4
 
 
 class Convolutional(nn.Module):
