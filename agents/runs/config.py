@@ -11,7 +11,7 @@ import math
 import os
 import tomllib
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -77,6 +77,17 @@ def _path_from_text(kind: Any, value: Any) -> Any:
     raise ValueError(f"not a {_type_name(kind)}")
 
 
+def check_names(
+    cls: type, names: Iterable[Any], *, where: str
+) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a dataclass by name; raises ConfigError for a name that is none of them."""
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    for name in names:
+        if name not in fields:
+            raise ConfigError(f"{where} has no setting {name!r}; {nearest(str(name), fields)}")
+    return fields
+
+
 def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -> T:
     """Build a dataclass from a dict; whole numbers may stand for floats.
 
@@ -91,12 +102,10 @@ def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must be a table of settings, not {values!r:.60}")
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    fields = check_names(cls, values, where=where)
     hints = get_type_hints(cls)
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in fields:
-            raise ConfigError(f"{where} has no setting {key!r}; {nearest(str(key), fields)}")
         kind, place = hints[key], f"{where}: {key}"
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             found[key] = from_dict(kind, value, where=place, base=getattr(base, key, None))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from playout.agents.runs import devices, ranks
-from playout.agents.runs.config import dotted, from_dict, to_dict
+from playout.agents.runs.config import check_names, dotted, from_dict, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.ranks.agreement import OF_MACHINE
 from playout.agents.runs.ranks.alike import own_code_digests
@@ -193,6 +193,7 @@ def resumed(
         if key in names
     }
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
+    check_names(cls, given, where=_name_of(cls))  # before what is given to them
     over = to_dict({**given, "resume": path})
     return from_dict(cls, over, where=_name_of(cls), base=command)
 
@@ -214,6 +215,7 @@ def make_command(cls: type[M], **given: Any) -> M:
     trust_modules(*known.get("trust", ()))
     if issubclass(cls, TrainingOptions) and known.get("resume") is not None:
         return resumed(cls, known.pop("resume"), by=_typed_as(cls), **known)
+    check_names(cls, known, where=_name_of(cls))
     return from_dict(cls, to_dict(known), where=_name_of(cls))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
+import numpy as np
 from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.options import (
     MachineOptions,
@@ -132,16 +133,32 @@ def stage_command(
         raise ConfigError("rows are a list of dictionaries, not one dictionary")
     elif data is not None:
         if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a table of pandas
-            data = data.to_dict("records")
+            # It fills what a row lacks with NaN.
+            data = [
+                {key: None if isinstance(value, float) and value != value else value
+                 for key, value in row.items()}
+                for row in data.to_dict("records")
+            ]  # fmt: skip
         if not isinstance(data, Iterable):
             kind = type(data).__name__
             raise ConfigError(f"data are a name, a path or a list of rows, not {kind}")
         plain = str | list if text_as == "prompt" else str  # a prompt may be messages
-        rows = [{text_as: row} if isinstance(row, plain) else row for row in data]
+        rows = [{text_as: row} if isinstance(row, plain) else _python(row) for row in data]
     given = {name: None if value == "" else value for name, value in options.items()}
     command = make_command(cls, **given)
     agree_on(command)
     return command, rows
+
+
+def _python(value: Any) -> Any:
+    """What a row holds, numbers of NumPy's as Python's of the same value, which JSON knows."""
+    if isinstance(value, Mapping):
+        return {key: _python(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_python(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_python(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,8 @@ def demonstration_parts(row: Row, where: str) -> tuple[Prompt, str, int]:
 
 def _asked(row: Row, where: str, *, empty: bool = False) -> Prompt:
     """The prompt, or an instruction with its input, which is empty only where `empty` allows it."""
-    if "instruction" not in row or "prompt" in row or _is_conversation(row):
+    other = row.get("prompt") is not None or _is_conversation(row)  # nulls are of other forms
+    if "instruction" not in row or other:
         return prompt_of(row, where, empty=True)
     asked, given = text_field(row, where, "instruction", empty=empty), row.get("input")
     if not isinstance(given, str) or not given:

@@ -208,7 +208,7 @@ def read_demonstrations(
     """
     found, spaces = [], 0
     for where, row in read_rows(source):
-        if "turns" in row:
+        if row.get("turns") is not None:
             (first, second, *rest), start = turns_of(row, where)
             found.append(Demonstration(first, second, start, tuple(rest), where))
             continue
@@ -313,7 +313,7 @@ def read_votes(source: Source, *, join: bool = False, tell: Tell | None = None) 
     order: dict[tuple[str, str, str], str] = {}
     spaces = 0
     for where, row in read_rows(source):
-        if "winner" in row:
+        if row.get("winner") is not None or ("winner" in row and row.get("chosen") is None):
             names = ("left" if "left" in row else "a"), ("right" if "right" in row else "b")
             prompt, first, second = preference_parts(row, where, *names)
             winner = str(row["winner"]).strip().lower()

@@ -184,6 +184,7 @@ def test_what_is_given_to_a_run_that_goes_on_is_checked_and_converted(tmp_path):
     start(path, env="E")
     for wrong, message in (
         ({"totl": 5}, "no setting 'totl'; did you mean total"),
+        ({"totl": len}, "no setting 'totl'; did you mean total"),  # what no option holds
         ({"minutes": "5"}, "minutes must be float, not '5'"),
         ({"threads": "x"}, "threads must be int, not 'x'"),
     ):

@@ -25,10 +25,10 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies import ablations
 from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds
-from playout.benchmarks.studies.smaller_language import more_of
 from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, PPO, Board
 from playout.benchmarks.studies.page import QUICK, Page, compared, shown
 from playout.benchmarks.studies.paradigms import findings
+from playout.benchmarks.studies.smaller_language import more_of
 from playout.benchmarks.studies.training import trunks
 from playout.benchmarks.studies.training.trunks import (
     ALL,

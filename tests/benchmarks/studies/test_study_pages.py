@@ -105,12 +105,16 @@ def test_claims_of_smaller_networks_are_held_against_the_teacher():
         row("teacher 64x6", "float32", 0.97, 100.0),
         row("teacher 64x6", "bfloat16", 0.97, 200.0),
         row("teacher 64x6", "int8", 0.966, 280.0),
-        row("student 32x6, distilled", "float32", 0.955, 400.0),
-    ]
-    speed, quantised, student = compression.claims_of(rows)
+        row("student 32x4, distilled", "float32", 0.955, 400.0),
+        row("student with half of its teacher's inner channels, distilled", "float32", 0.97, 150.0),
+        row("student with a quarter of its teacher's inner channels, distilled", "float32", 0.962,
+            350.0),
+    ]  # fmt: skip
+    speed, quantised, student, narrowed = compression.claims_of(rows)
     assert speed["ratio"] == pytest.approx(1.4) and report.verdict(speed) == "yes"
     assert quantised["ours"] == pytest.approx(0.4) and report.verdict(quantised) == "yes"
     assert student["ours"] == pytest.approx(1.5) and report.verdict(student) == "**no**"
+    assert narrowed["ours"] == pytest.approx(0.8) and report.verdict(narrowed) == "yes"
     without = [one for one in rows if one["type"] != "bfloat16"]
     assert compression.claims_of(without)[0]["ratio"] == pytest.approx(2.8)
     mixture = {"kind": "experts", "more bits": [-0.03, -0.01], "in the middle": -0.02}

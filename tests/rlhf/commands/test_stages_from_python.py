@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import playout
 import pytest
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.cli import main
 from playout.errors import ConfigError, DataError, EnvironmentFault, RunError
-from playout.rlhf.commands.learn import sft
+from playout.rlhf.commands.learn import classify, sft
 from playout.rlhf.commands.options import stage_command
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.model.folder import load_model
@@ -225,6 +226,21 @@ def test_a_table_is_its_rows_and_a_dictionary_is_refused():
     )  # fmt: skip
     with pytest.raises(ConfigError, match="list of dictionaries, not one dictionary"):
         stage_command(sft.Command, {"prompt": ["a"]})
+
+
+def test_what_a_table_lacks_is_null_and_numbers_of_numpy_are_pythons():
+    class Table:
+        columns = ("text", "label", "rating")
+
+        def to_dict(self, orient):
+            return [{"text": "a", "label": float("nan"), "rating": 2.0}]
+
+    found = stage_command(classify.Command, Table())[1]
+    assert found == [{"text": "a", "label": None, "rating": 2.0}]
+    given = {"text": np.str_("a"), "label": np.int64(3), "ratings": [np.float32(0.5)], "n": (1,)}
+    (row,) = stage_command(classify.Command, [given])[1]
+    assert json.loads(json.dumps(row)) == {"text": "a", "label": 3, "ratings": [0.5], "n": [1]}
+    assert stage_command(classify.Command, [("a", "b")])[1] == [("a", "b")]  # refused by readers
 
 
 def test_passes_over_the_data_take_the_place_of_steps(tmp_path):

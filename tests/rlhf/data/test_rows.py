@@ -112,13 +112,23 @@ def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_p
     rows = [
         {"messages": says, "prompt": None, "response": None},
         {"messages": None, "conversations": None, "prompt": "p", "response": "r"},
-        {"messages": None, "instruction": "i", "input": None, "output": "o"},
+        {"messages": None, "instruction": "i", "input": None, "output": "o", "prompt": None},
     ]
+    rows = [{"turns": None, **row} for row in rows]
     found = [(item.prompt, item.response) for item in read_demonstrations(rows)]
     assert found == [((says[0],), "a"), ("p", "r"), ("i", "o")]
     assert [row["prompt"] for row in read_prompt_tasks(rows[:2])] == [tuple(says), "p"]
     with pytest.raises(DataError, match=r"row 1: messages: a conversation is a list .*, not null"):
         read_demonstrations([{"messages": None}])
+
+
+def test_in_a_table_of_votes_and_pairs_nulls_stand_where_a_row_is_of_the_other_form():
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b", "winner": None, "left": None}
+    vote = {"prompt": "p", "chosen": None, "left": "c", "right": "d", "winner": "right"}
+    found = [(item.first, item.wins, item.losses) for item in read_preferences([pair, vote])]
+    assert found == [("a", 1, 0), ("c", 0, 1)]
+    with pytest.raises(DataError, match="row 1: winner='none' is not left, right or tie"):
+        read_preferences([vote | {"winner": None}])
 
 
 def test_texts_of_instructions_may_be_empty_where_they_are_measured():

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def _mmlu_rows(path: Path, subject: str) -> list[Choice]:
     reader = csv.reader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
     for number, row in enumerate(reader, 1):
         where = f"{path}, row {number}"
+        if not row:  # an empty line
+            continue
         if len(row) < 4 or len(row) > 2 + len(LETTERS):
             raise DataError(f"{where}: {len(row)} fields; a question, its choices and a letter")
         question, *choices, letter = row
@@ -351,6 +354,9 @@ def _questioned(row: Row, where: str, group: str) -> Choice:
 
 
 def _texts(value: Any, where: str, field: str) -> list[str]:
+    if isinstance(value, str):  # of CSV, which has no lists
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if not isinstance(value, list | tuple) or len(value) < 2 or not all(map(_is_text, value)):
         raise DataError(f"{where}: {field} should be a list of two texts or more")
     if len(value) > len(LETTERS):

@@ -39,7 +39,7 @@ def rows_file(path, *rows):
 def test_mmlu_is_asked_as_its_authors_ask_it(tmp_path):
     for part in ("test", "dev"):
         (tmp_path / part).mkdir()
-    (tmp_path / "test" / "world_history_test.csv").write_text('"Who, then?",Ann,Bob,Cy,Di,C\n')
+    (tmp_path / "test" / "world_history_test.csv").write_text('\n"Who, then?",Ann,Bob,Cy,Di,C\n\n')
     (tmp_path / "dev" / "world_history_dev.csv").write_text("What is 1 + 1?,1,2,3,4,B\n")
     suite = find_suite(str(tmp_path), NOTHING)
     (item,) = suite.items
@@ -250,6 +250,16 @@ def test_a_mutant_differs_in_one_token_of_the_solution_and_is_still_python(tmp_p
 def test_marks_that_end_no_line_of_python_move_no_token(mark):
     prompt, solution = f"def add(a, b):\n    # one{mark} line\n", "    return a + b\n"
     assert mutants(prompt, solution) == ["    return a - b\n"]
+
+
+def test_options_of_a_csv_file_are_a_list_as_json_has_it(tmp_path):
+    (tmp_path / "own.csv").write_text('prompt,options,answer\nThe cat,"[""sat"", ""blue""]",0\n')
+    (item,) = read_suite(tmp_path / "own.csv").items
+    assert item.options == (" sat", " blue") and item.scores == (1, 0)
+    for value in ("sat", '"[""sat"", 3]"', "[sat"):
+        (tmp_path / "own.csv").write_text(f"prompt,options,answer\nThe cat,{value},0\n")
+        with pytest.raises(DataError, match="options should be a list of two texts or more"):
+            read_suite(tmp_path / "own.csv")
 
 
 @pytest.mark.peer
