@@ -81,10 +81,11 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A text and the name of its class."""
+    """A text, the name of its class, and file and line for errors."""
 
     text: str
     label: str
+    where: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +235,11 @@ def read_labelled(source: Source) -> list[Labelled]:
     found = []
     for where, row in read_rows(source):
         text, label = text_field(row, where, "text"), row.get("label")
-        missing = isinstance(label, float | np.floating) and np.isnan(label)  # in tables
-        if label is None or missing or not str(label).strip():
+        missing = label is None or label != label  # NaN, in tables
+        if not (name := "" if missing else str(label).strip()):
             raise DataError(f"{where}: there is no label")
-        check_text(str(label), where, "label")
-        found.append(Labelled(text, str(label).strip()))
+        check_text(name, where, "label")
+        found.append(Labelled(text, name, where))
     return _not_empty(found, source)
 
 
@@ -246,8 +247,7 @@ def read_rated(source: Source) -> list[Rated]:
     """Fields `text` and `ratings` (a list, or numbers between spaces) or `rating` (one number)."""
     found = []
     for where, row in read_rows(source):
-        values = row.get("ratings")
-        values = listed(row.get("rating") if values is None else values)
+        values = listed(row.get("rating" if row.get("ratings") is None else "ratings"))
         if isinstance(values, str):
             values = values.replace(",", " ").strip(" []").split()
         elif not isinstance(values, list | tuple):

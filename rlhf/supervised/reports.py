@@ -117,12 +117,13 @@ def added(labels: Sequence[Kept], reports: Sequence[Labelled]) -> list[Kept]:
     }
     said: dict[str, str] = {}
     for number, report in enumerate(reports, 1):
+        where = report.where or f"report {number}"
         if report.label not in classes:
             known = ", ".join(sorted(classes))
-            raise DataError(f"report {number}: the label {report.label!r} is none of {known}")
+            raise DataError(f"{where}: the label {report.label!r} is none of {known}")
         one = Kept(report.text, report.label, id(report) in held, batch)
         if said.setdefault(one.key, report.label) != report.label:
-            raise DataError(f"report {number}: another report says {said[one.key]!r} of this text")
+            raise DataError(f"{where}: another report says {said[one.key]!r} of this text")
         there = found.get(one.key)
         found[one.key] = one if there is None else replace(there, label=one.label, report=batch)
     if said and all(found[key].held_out for key in said):

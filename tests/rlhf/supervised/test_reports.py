@@ -10,7 +10,7 @@ from playout import cli
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data import synthetic
-from playout.rlhf.data.records import Labelled
+from playout.rlhf.data.records import Labelled, read_labelled
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
@@ -44,12 +44,16 @@ def test_a_report_overrules_a_label_and_a_known_text_keeps_its_side():
     assert again[1].report == 2 and again[1].label == "spam" and not again[1].held_out
 
 
-def test_reports_that_contradict_or_name_no_class_are_refused():
+def test_reports_that_contradict_or_name_no_class_are_refused(tmp_path):
     labels = kept(4)
     with pytest.raises(DataError, match=r"report 1: the label 'eggs' is none of ham, spam"):
         added(labels, [Labelled("a", "eggs")])
     with pytest.raises(DataError, match="report 2: another report says 'spam'"):
         added(labels, [Labelled("a b", "spam"), Labelled("A  b", "ham")])
+    file = tmp_path / "reports.jsonl"
+    file.write_text('{"text": "a", "label": "ham"}\n\n{"text": "b", "label": "eggs"}\n')
+    with pytest.raises(DataError, match=r"reports.jsonl, line 3: the label 'eggs' is none"):
+        added(labels, read_labelled(file))
 
 
 def test_reports_that_are_all_held_out_are_refused_before_anything_is_learned():
