@@ -289,10 +289,12 @@ def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
             f"pruned-{pattern.replace(':', '-')}", size=large, init=teacher, sparsity=share,
             pattern=pattern, epochs=epochs / 4,
         )  # fmt: skip
-    for name, part, share in (("channels", "half", 0.5), ("quarter", "a quarter", 0.25)):
+    for name, part, share, length in (
+        ("channels", "half", 0.5, epochs / 4), ("quarter", "a quarter", 0.25, epochs)
+    ):  # fmt: skip
         found[f"student with {part} of its teacher's inner channels, distilled"] = made(
             name, size=large, init=teacher, teacher=teacher, sparsity=1 - share,
-            pattern="channels", epochs=epochs / 8 / share,
+            pattern="channels", epochs=length,
         )  # fmt: skip
     return {name: run.path for name, run in found.items()}
 

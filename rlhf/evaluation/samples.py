@@ -15,6 +15,7 @@ from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.generation.generate import generate
+from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 
 
 def write_answers(
-    run: Path,
+    run: Path | None,
     step: int,
     model: Transformer,
     talk: ConversationFormat,
@@ -104,15 +105,19 @@ def write_answers(
 ) -> None:
     """Sample an answer to each of the first prompts that leave room for one; keep the table.
 
-    The random numbers are the same at every step.
+    The random numbers are the same at every step. Without a run nothing is asked; a model in shards
+    is asked by the first rank, and every rank has to call.
     """
+    speaker = None if run is None else whole_model(model)
+    if run is None or speaker is None:
+        return
     room = model.config.max_position_embeddings - max_new_tokens
     asked = [(prompt, talk.begin(prompt, special=True)) for prompt in prompts[: 4 * SHOWN]]
     asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room][:SHOWN]
     if not asked:
         return
     out = generate(
-        model,
+        speaker,
         [ids for _, ids in asked],
         max_new_tokens=max_new_tokens,
         stop=talk.stop_ids,

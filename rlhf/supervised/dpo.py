@@ -23,7 +23,6 @@ from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
-from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.supervised.trainer import (
     LearnConfig,
@@ -309,17 +308,15 @@ class DPOTrainer(SupervisedTrainer):
             totals["loss"] += found["loss"] * len(part) / len(rows)
             for name in ("accuracies", "margins"):
                 totals[name] += found[name] / clear
-        speaker = None if self.folder is None else whole_model(self.model)
-        if self.folder is not None and speaker is not None:
-            write_answers(
-                self.folder,
-                self.learner.steps,
-                speaker,
-                self.talk,
-                self.prompts,
-                max_new_tokens=self.config.max_new_tokens,
-                dtype=self.dtype,
-            )
+        write_answers(
+            self.folder,
+            self.learner.steps,
+            self.model,
+            self.talk,
+            self.prompts,
+            max_new_tokens=self.config.max_new_tokens,
+            dtype=self.dtype,
+        )
         measured = {f"eval/{name}": value for name, value in totals.items()}
         return {**measured, "eval/neg_loss": -measured["eval/loss"]}
 

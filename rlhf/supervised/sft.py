@@ -29,7 +29,6 @@ from playout.rlhf.model.adapters.teacher import Teacher
 from playout.rlhf.model.experts.layer import routes_of
 from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.layers.lm_head import cross_entropy
-from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
 from playout.rlhf.supervised.trainer import (
     LearnConfig,
@@ -211,17 +210,15 @@ class SFTTrainer(SupervisedTrainer):
             for packed in self._packs(self.heldout[start : start + 128]):
                 loss, count = self._loss(packed)
                 nats, tokens = nats + float(loss) * count, tokens + count
-        speaker = None if self.folder is None else whole_model(self.model)
-        if self.folder is not None and speaker is not None:
-            write_answers(
-                self.folder,
-                self.learner.steps,
-                speaker,
-                self.talk,
-                self.prompts,
-                max_new_tokens=self.config.max_new_tokens,
-                dtype=self.dtype,
-            )
+        write_answers(
+            self.folder,
+            self.learner.steps,
+            self.model,
+            self.talk,
+            self.prompts,
+            max_new_tokens=self.config.max_new_tokens,
+            dtype=self.dtype,
+        )
         loss_now = nats / max(tokens, 1)
         perplexity = math.exp(min(loss_now, 50.0))
         return {
