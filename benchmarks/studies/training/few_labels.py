@@ -2,7 +2,8 @@
 
 A small Transformer learns which messages are spam, and how people rated sentences of reviews, from
 100, from 1,000 and from all labels: as it begins, after next tokens (a decoder), or after masked
-ones (an encoder). Whatever is read holds no held-out text. TF-IDF stands beside them.
+ones (an encoder). A larger decoder, which has read twice as long, has all labels only. Whatever is
+read holds no held-out text. TF-IDF stands beside them.
 
     python -m playout.benchmarks.studies.training.few_labels --quick
     python -m playout.benchmarks.studies.training.few_labels --seeds 0 1 2
@@ -46,7 +47,11 @@ from playout.rlhf.supervised.trainer import LearnConfig
 TASKS = {"ratings": "pair_accuracy", "spam": "accuracy"}
 """What is told apart, and what counts: pairs in the order of their ratings, or classes right."""
 FRESH = {"next": "decoder, fresh", "masked": "encoder, fresh"}
-READ = {"next": "decoder, next tokens first", "masked": "encoder, masked tokens first"}
+READ = {
+    "next": "decoder, next tokens first",
+    "masked": "encoder, masked tokens first",
+    "larger": "larger decoder, next tokens first",
+}
 WORDS = "TF-IDF"
 COMMAND = "python -m playout.benchmarks.studies.training.few_labels"
 LENGTH = 64
@@ -83,7 +88,9 @@ class Form:
     rate: float = 1e-3
 
 
+LARGER = Form(width=128, layers=4, steps=6000, counts=((0, 1000),), rate=5e-4)
 QUICK = Form("synthetic", (), 32, 2, 384, 60, 8, ((100, 30), (0, 60)), 16)
+QUICK_LARGER = replace(QUICK, width=48, layers=3, steps=80, counts=((0, 60),))
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +112,7 @@ def fresh(form: Form, tokenizer: Tokenizer, kind: str, seed: int) -> Transformer
         layers=form.layers,
         context=2 * LENGTH,
         seed=seed,
-        causal=kind == "next",
+        causal=kind != "masked",
     )
 
 
@@ -115,7 +122,7 @@ def read(form: Form, model: Transformer, kind: str, seed: int) -> float:
     learn = LearnConfig(learning_rate=2e-3, weight_decay=0.1)
     config = PretrainConfig(steps=form.steps, rows=form.rows, length=2 * LENGTH, learn=learn)
     trainer: PretrainTrainer | MaskedTrainer
-    if kind == "next":
+    if kind != "masked":
         corpus = Corpus.of(tokenizer, texts)
         trainer = PretrainTrainer(model, corpus, corpus, config, seed=seed)
     else:
@@ -139,7 +146,7 @@ def case(form: Form, kind: str, reads: bool, seed: int) -> list[dict[str, Any]]:
 
     Args:
         form: See Form.
-        kind: Of FRESH; or WORDS, which reads nothing.
+        kind: Of READ; or WORDS, which reads nothing.
         reads: Whether it is taught by text alone before.
         seed: Of first weights, of all orders and of which labels are known.
     """
@@ -184,12 +191,29 @@ def compare(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Numbers], list[st
         for kind, begun in FRESH.items():
             mean, half = difference_of_seeds(right[READ[kind]], right[begun])
             said.append(f"{name}: {READ[kind]}, {compared(mean, half, f'the {begun}', 'points')}")
+        if larger := right.get(READ["larger"]):
+            mean, half = difference_of_seeds(larger, right[WORDS])
+            said.append(f"{name}: {READ['larger']}, {compared(mean, half, WORDS, 'points')}")
     return found, said
 
 
 def claims_of(found: dict[str, Numbers], seeds: int) -> list[dict[str, Any]]:
-    """The table as tools/report.py reads it."""
-    return [
+    """The table as tools/report.py reads it, and the larger decoder beside TF-IDF."""
+    beside = [
+        {
+            "claim": f"{name}: {READ['larger']} ({seeds} seeds)",
+            "ours": numbers[READ["larger"]][0],
+            "peer": numbers[WORDS][0],
+            "peer_name": WORDS,
+            "unit": "%",
+            "ratio": numbers[READ["larger"]][0] / numbers[WORDS][0],
+            "target": 1.0,
+            "command": COMMAND,
+        }
+        for name, numbers in found.items()
+        if READ["larger"] in numbers and name.startswith("ratings")
+    ]
+    return beside + [
         {
             "claim": f"{name}: {model}",
             "row": f"{name} ({seeds} seeds)",
@@ -211,10 +235,12 @@ def main(quick: bool = False, seeds: Sequence[int] = (), folder: Path | None = N
         seeds: Three by default, one in the quick form.
         folder: For the page and what is kept of cases.
     """
-    form, seeds = QUICK if quick else Form(), tuple(seeds or ((0,) if quick else (0, 1, 2)))
+    form, larger = (QUICK, QUICK_LARGER) if quick else (Form(), LARGER)
+    seeds = tuple(seeds or ((0,) if quick else (0, 1, 2)))
     folder = folder or Path("runs/few-labels")
     ways = [(kind, reads) for kind in FRESH for reads in (True, False)] + [(WORDS, False)]
-    cases = [(form, kind, reads, seed) for seed in seeds for kind, reads in ways]
+    cases = [(larger, "larger", True, seed) for seed in seeds]
+    cases += [(form, kind, reads, seed) for seed in seeds for kind, reads in ways]
     found = side_by_side(case, cases, kept=folder / "cases.jsonl")
     rows = [row for part in found for row in part]
     right, said = compare(rows)
@@ -222,10 +248,18 @@ def main(quick: bool = False, seeds: Sequence[int] = (), folder: Path | None = N
     page.text(
         f"Held-out pairs of ratings in the right order, and messages told rightly, in %, over "
         f"{len(seeds)} seeds with 95 % intervals. Models are {form.width} wide with {form.layers} "
-        f"layers; {form.steps:,} steps of {form.rows * 2 * LENGTH:,} tokens are read before."
+        f"layers; {form.steps:,} steps of {form.rows * 2 * LENGTH:,} tokens are read before. The "
+        f"larger decoder is {larger.width} wide with {larger.layers} and reads {larger.steps:,}."
     )
+    names = dict.fromkeys(model for numbers in right.values() for model in numbers)
     table = [
-        {"": name, **{model: with_half(*pair, "{:.1f}") for model, pair in numbers.items()}}
+        {
+            "": name,
+            **{
+                model: with_half(*numbers[model], "{:.1f}") if model in numbers else ""
+                for model in names
+            },
+        }
         for name, numbers in right.items()
     ]
     page.table(table, "Right, of held-out texts, in %")

@@ -43,22 +43,26 @@ def test_reading_changes_the_model_and_lowers_its_loss(kind):
 
 def test_means_and_differences_are_those_of_the_seeds():
     rows = [
-        {"task": "spam", "labels": 100, "model": model, "seed": seed, "right": right}
+        {"task": "ratings", "labels": 100, "model": model, "seed": seed, "right": right}
         for model, rights in {
             few_labels.READ["next"]: (0.9, 0.8, 0.85),
             few_labels.FRESH["next"]: (0.7, 0.7, 0.7),
             few_labels.READ["masked"]: (0.5, 0.6, 0.7),
             few_labels.FRESH["masked"]: (0.6, 0.7, 0.8),
+            few_labels.READ["larger"]: (0.9, 0.9, 0.9),
+            few_labels.WORDS: (0.8, 0.8, 0.8),
         }.items()
         for seed, right in enumerate(rights)
     ]
     found, said = few_labels.compare(rows)
-    mean, half = found["spam, 100 labels"][few_labels.READ["next"]]
+    mean, half = found["ratings, 100 labels"][few_labels.READ["next"]]
     # Student's t of two degrees of freedom, 4.303, times 5 points over the root of three.
     assert mean == pytest.approx(85) and half == pytest.approx(4.3027 * 5 / np.sqrt(3), rel=1e-3)
     assert "15 points more than the decoder, fresh" in said[0]
     assert "10 points less than the encoder, fresh" in said[1]
-    (claim, *_) = few_labels.claims_of(found, 3)
+    assert "10 points more than TF-IDF" in said[2]
+    beside, claim, *_ = few_labels.claims_of(found, 3)
+    assert beside["ratio"] == pytest.approx(90 / 80) and beside["peer_name"] == "TF-IDF"
     assert claim["ours"]["min"] == pytest.approx(mean - half) and "(3 seeds)" in claim["row"]
 
 
@@ -73,5 +77,6 @@ def test_the_quick_form_runs_and_keeps_its_cases(tmp_path):
     assert "ratings, 100 labels: decoder, next tokens first" in run()
     assert few_labels.WORDS in (tmp_path / "index.html").read_text(encoding="utf-8")
     kept = [line for line in (tmp_path / "cases.jsonl").read_text().splitlines() if line]
-    assert len(kept) == 5 and all(len(json.loads(line)[1]) == 4 for line in kept)
-    assert "5 of 5 cases kept from before" in run()
+    # Of each model two tasks with few labels and with all; of the larger decoder with all alone.
+    assert sorted(len(json.loads(line)[1]) for line in kept) == [2, 4, 4, 4, 4, 4]
+    assert "6 of 6 cases kept from before" in run()
