@@ -174,7 +174,10 @@ def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
         if "groups" in row:
             table = ["| group | questions | value | 95 % |", "|---|---|---|---|"]
             for group, part in row["groups"].items():
-                value, ends = _short(part["value"]), " to ".join(map(_short, part["interval"]))
+                value, ends = (
+                    _short(part["value"]),
+                    " to ".join(map(_short, part["interval"] or ())),
+                )
                 table.append(f"| {_cell(group or 'none')} | {part['items']} | {value} | {ends} |")
             parts.append("\n".join(table))
         if "against" in row:

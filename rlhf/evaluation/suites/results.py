@@ -66,7 +66,7 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
             row["groups"][group] = {
                 "items": groups.count(group),
                 "value": _ratio(*part),
-                "interval": list(interval(*part)),
+                "interval": list(interval(*part)) if len(part[0]) > 1 else None,  # of one, none
             }
     return row
 

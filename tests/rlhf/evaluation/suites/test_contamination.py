@@ -14,6 +14,7 @@ from playout.rlhf.evaluation.suites.contamination import GRAM, contamination
 from playout.rlhf.evaluation.suites.material import training_text
 from playout.rlhf.evaluation.suites.results import clean_part, summary
 from playout.rlhf.evaluation.suites.score import Answers
+from playout.rlhf.evaluation.suites.suite import Passage, Suite
 from playout.rlhf.evaluation.suites.tasks.catalogue import Material, find_suite
 from playout.rlhf.evaluation.suites.tasks.formats import read_mmlu
 
@@ -120,6 +121,9 @@ def test_leaks_in_each_corpus_of_a_mixture_are_found(tmp_path):
     for row, part in zip(found.values(), (bits[:split], bits[split:]), strict=True):
         assert row["items"] == len(part) and row["value"] == part.mean() / 2
         assert row["interval"][0] < row["value"] < row["interval"][1]
+    lone = Suite(name="s", items=(Passage("a", "x"), Passage("b", "y"), Passage("c", "y")))
+    found = summary(lone, Answers(bits[:3], num_bytes=np.full(3, 2.0)))["groups"]
+    assert found["x"]["interval"] is None and found["y"]["interval"]
 
 
 def test_of_a_corpus_by_name_only_what_is_always_held_out_is_asked(monkeypatch):
