@@ -174,11 +174,9 @@ def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
         if "groups" in row:
             table = ["| group | questions | value | 95 % |", "|---|---|---|---|"]
             for group, part in row["groups"].items():
-                value, ends = (
-                    _short(part["value"]),
-                    " to ".join(map(_short, part["interval"] or ())),
-                )
-                table.append(f"| {_cell(group or 'none')} | {part['items']} | {value} | {ends} |")
+                ends = " to ".join(map(_short, part["interval"] or ()))
+                cells = [_cell(group or "none"), str(part["items"]), _short(part["value"]), ends]
+                table.append(f"| {' | '.join(cells)} |")
             parts.append("\n".join(table))
         if "against" in row:
             other = row["against"]
