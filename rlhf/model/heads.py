@@ -4,6 +4,8 @@ Every head takes the hidden states as `Transformer.forward` returns them, before
 last norm, and folds that gain into its own weight. The next-token head is `Transformer.logits`.
 """
 
+from typing import Literal
+
 import torch
 from playout.rlhf.model.transformer import (
     Projection,
@@ -14,7 +16,10 @@ from playout.rlhf.model.transformer import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MaskedTokenHead", "ScalarHead", "last_token"]
+__all__ = ["MaskedTokenHead", "Pool", "ScalarHead", "last_token", "mean_token"]
+
+Pool = Literal["last", "mean"]
+"""Which state of a text a head reads: that of its last token, or the mean over all of them."""
 
 
 class ScalarHead(Projection):
@@ -31,8 +36,10 @@ class ScalarHead(Projection):
         *,
         zero: bool = False,
         seed: int = 0,
+        pool: Pool = "last",
     ) -> None:
         super().__init__(config.hidden_size, num_outputs)
+        self.pool = pool
         with torch.no_grad():
             if zero:
                 self.weight.zero_()
@@ -80,14 +87,21 @@ def last_token(hidden: Tensor, lengths: Tensor) -> Tensor:
     return hidden[torch.arange(hidden.shape[0], device=hidden.device), index]
 
 
+def mean_token(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over each row's real tokens, float32: [B, L, H], padded on the right, to [B, H]."""
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    real = (places < lengths[:, None])[..., None]
+    return torch.where(real, hidden.float(), 0.0).sum(1) / lengths.clamp(min=1)[:, None]
+
+
 def scores(model: Transformer, head: ScalarHead, ids: Tensor, lengths: Tensor) -> Tensor:
     """Scores of rows, [B], or [B, C] of a head of C classes.
 
-    They come from the state of each row's last real token; ids are padded on the right.
+    They come from the state that the head's `pool` names; ids are padded on the right.
     """
     mask = None
     if not model.config.causal:
         places = torch.arange(ids.shape[1], device=ids.device)
         mask = (places < lengths[:, None])[:, None, None, :]
-    hidden = last_token(model(ids, mask=mask), lengths)
-    return head(hidden, model.norm)
+    of_text = mean_token if head.pool == "mean" else last_token
+    return head(of_text(model(ids, mask=mask), lengths), model.norm)

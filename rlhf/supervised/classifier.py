@@ -20,7 +20,7 @@ from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.threads import reading_threads
 from playout.rlhf.model.transformer import Transformer, pick_dtype
-from playout.rlhf.supervised.classify import ClassifyConfig
+from playout.rlhf.supervised.classify import ClassifyConfig, pool_of
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 
 __all__ = ["MODEL_SUFFIX", "Classifier"]
@@ -77,7 +77,9 @@ class Classifier:
         config = told[0].config
         model, tokenizer = load_model(str(run.config["base"]), ["pretrain"], writes=False)
         classes = tuple(map(str, config["classes"]))
-        head = ScalarHead(model.config, len(classes))
+        # Earlier versions read the last token of every model.
+        pool = pool_of(run.config.get("pool", "last"), model.config)
+        head = ScalarHead(model.config, len(classes), pool=pool)
         # The last weights, which the run's table measures: those that did best on the held-out
         # texts were chosen by these.
         _, state = told[0].load("latest", only=("model", "head"))

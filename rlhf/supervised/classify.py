@@ -1,4 +1,4 @@
-"""Supervised text models: a class or a rating a text, read off the last token's state.
+"""Supervised text models: a class or a rating a text, read off its last token or all of them.
 
 The same trainer serves a model from scratch and a pretrained one, decoder or encoder, so that the
 table it fills says what pretraining is worth; tfidf.py gives the linear baseline beside them.
@@ -6,7 +6,7 @@ table it fills says what pretraining is worth; tfidf.py gives the linear baselin
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from playout.rlhf.data.encoding import Truncate, say_lengths
 from playout.rlhf.data.records import Labelled, Rated
 from playout.rlhf.evaluation.statistics import bootstrap, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.heads import ScalarHead, scores
+from playout.rlhf.model.heads import Pool, ScalarHead, scores
 from playout.rlhf.model.sharding import place_beside
-from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
+from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.tfidf import Features, logistic, ridge
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, own_part, portions
@@ -36,6 +36,7 @@ __all__ = [
     "make_task",
     "measure_predictions",
     "measured_row",
+    "pool_of",
 ]
 
 
@@ -53,6 +54,8 @@ class ClassifyConfig:
     """Optimisation."""
     truncate: Truncate = "right"
     """Which end of a longer text is cut; its last token is kept either way."""
+    pool: Pool | Literal["auto"] = "auto"
+    """What is read of a text, see `Pool`; auto: the mean of an encoder, the last of a decoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,17 @@ def fit_task(task: TextTask, tokenizer: Tokenizer, length: int, truncate: Trunca
     return TextTask(fitted[0], fitted[1], task.classes)
 
 
+def pool_of(named: Pool | Literal["auto"], shape: TransformerConfig) -> Pool:
+    """What a model's head reads of a text.
+
+    The last token of a decoder has seen all others. Of an encoder every token has, and it has
+    learned of none that it will be read.
+    """
+    if named != "auto":
+        return named
+    return "last" if shape.causal else "mean"
+
+
 class ClassifyTrainer(SupervisedTrainer):
     """Cross entropy for classes, squared error for ratings."""
 
@@ -133,7 +147,8 @@ class ClassifyTrainer(SupervisedTrainer):
     ) -> None:
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.config, self.seed = config, seed
-        head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
+        pool = pool_of(config.pool, model.config)
+        head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1, pool=pool)
         self.head = place_beside(head, model)
         length = min(config.length, model.config.max_position_embeddings)
         self.rows, self.test_rows = (

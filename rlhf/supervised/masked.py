@@ -1,6 +1,6 @@
 """Masked-token batches for encoders after BERT (Devlin et al. 2019), and their loss.
 
-Of 15 % chosen tokens, 80 % are replaced by the mask, 10 % by a random token, 10 % stay. With
+Of the chosen tokens (15 % in BERT), 80 % become the mask, 10 % a random token, 10 % stay. With
 sentence pairs a row is two spans, `end A sep B sep`, and the second follows the first half of the
 time. Masks differ each time a text is met (as in RoBERTa).
 """
@@ -20,9 +20,11 @@ from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MaskedBatch", "MaskedBatches", "mask_tokens", "masked_loss"]
+__all__ = ["CHOSEN", "MaskedBatch", "MaskedBatches", "mask_tokens", "masked_loss"]
 
-CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1
+CHOSEN = 0.15
+"""Share of the tokens that is chosen where nothing is said."""
+_MASKED, _RANDOM = 0.8, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,12 @@ class MaskedBatch:
 
 
 def mask_tokens(
-    ids: np.ndarray[Any, Any], maskable: np.ndarray[Any, Any], tokenizer: Tokenizer, rng: Any
+    ids: np.ndarray[Any, Any],
+    maskable: np.ndarray[Any, Any],
+    tokenizer: Tokenizer,
+    rng: Any,
+    *,
+    share: float = CHOSEN,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Hide tokens.
 
@@ -69,15 +76,16 @@ def mask_tokens(
         maskable: bool [B, L], which tokens may be chosen.
         tokenizer: Gives the mask token and the vocabulary's size.
         rng: A NumPy generator.
+        share: Of the maskable tokens, how many are chosen, 0 to 1.
 
     Returns:
         Ids with hidden tokens, and targets.
     """
-    chosen = maskable & (rng.random(ids.shape) < CHOSEN)
+    chosen = maskable & (rng.random(ids.shape) < share)
     fate = rng.random(ids.shape)
     random = rng.integers(tokenizer.separator_id + 1, tokenizer.vocab_size, ids.shape)
-    hidden = np.where(chosen & (fate < MASKED), tokenizer.mask_id, ids)
-    hidden = np.where(chosen & (fate >= 1 - RANDOM), random, hidden)
+    hidden = np.where(chosen & (fate < _MASKED), tokenizer.mask_id, ids)
+    hidden = np.where(chosen & (fate >= 1 - _RANDOM), random, hidden)
     return hidden, np.where(chosen, ids, IGNORE)
 
 
@@ -85,11 +93,19 @@ class MaskedBatches:
     """Batches as a pure function of step and seed."""
 
     def __init__(
-        self, tokenizer: Tokenizer, texts: list[str], *, length: int, pairs: bool = False
+        self,
+        tokenizer: Tokenizer,
+        texts: list[str],
+        *,
+        length: int,
+        pairs: bool = False,
+        share: float = CHOSEN,
     ) -> None:
+        if not 0 < share < 1:
+            raise ConfigError(f"the share of masked tokens is {share:g}; it is between 0 and 1")
         if tokenizer.mask_id < 0 or tokenizer.separator_id < 0:
             raise ConfigError("the tokenizer has no mask or separator token; train one here")
-        self.tokenizer, self.length, self.pairs = tokenizer, length, pairs
+        self.tokenizer, self.length, self.pairs, self.share = tokenizer, length, pairs, share
         self.tokens = Corpus.of(tokenizer, texts).tokens
         if len(self.tokens) < 2 * length:
             raise DataError(
@@ -111,7 +127,8 @@ class MaskedBatches:
         ids, lengths = pad_right(parts, tokenizer.pad_id)
         array = ids.numpy()
         special = (tokenizer.pad_id, tokenizer.end_id, tokenizer.separator_id)
-        hidden, targets = mask_tokens(array, ~np.isin(array, special), tokenizer, rng)
+        maskable = ~np.isin(array, special)
+        hidden, targets = mask_tokens(array, maskable, tokenizer, rng, share=self.share)
         return MaskedBatch(
             torch.from_numpy(hidden),
             torch.from_numpy(targets),

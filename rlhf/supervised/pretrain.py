@@ -21,7 +21,7 @@ from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.layers.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
-from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
+from playout.rlhf.supervised.masked import CHOSEN, MaskedBatches, masked_loss
 from playout.rlhf.supervised.trainer import (
     LearnConfig,
     SupervisedTrainer,
@@ -49,6 +49,8 @@ class PretrainConfig:
     """Tokens a row."""
     compile: bool = False
     """Compile the model first (half a minute, then faster)."""
+    mask: float = CHOSEN
+    """Share of the tokens that an encoder has to guess, between 0 and 1."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(weight_decay=0.1))
     """Optimisation."""
 
@@ -202,7 +204,7 @@ class MaskedTrainer(SupervisedTrainer):
             seed: Of batches and masks.
         """
         self.model, self.head, self.config, self.seed = model, head, config, seed
-        options: dict[str, Any] = {"length": config.length, "pairs": pairs}
+        options: dict[str, Any] = {"length": config.length, "pairs": pairs, "share": config.mask}
         self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         tokens = config.rows * config.length

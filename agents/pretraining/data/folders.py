@@ -30,6 +30,7 @@ from playout.agents.pretraining.data.picture_files import (
     files_below,
     pictures_in,
     real_path,
+    tell_of_empty,
     tell_of_others,
 )
 from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
@@ -306,6 +307,7 @@ def read_folder(
         _read_side(root, side, folder.name, size, channels, version)
         for root, side in zip(roots, files, strict=True)
     )
+    tell_of_empty([name for at, name in enumerate(train.classes) if at not in train.labels])
     if tests:
         (test,) = tests
         if (test.classes, test.shape) != (train.classes, train.shape):

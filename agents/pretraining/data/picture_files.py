@@ -117,3 +117,13 @@ def tell_of_others(others: Sequence[Path]) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def tell_of_empty(names: Sequence[str]) -> None:
+    """Says which classes have no picture to learn from."""
+    if names and ranks.is_first():
+        print(
+            f"note: no pictures to learn from in the folders of classes: {', '.join(names)}",
+            file=sys.stderr,
+            flush=True,
+        )

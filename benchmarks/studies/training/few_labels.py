@@ -2,8 +2,9 @@
 
 A small Transformer learns which messages are spam, and how people rated sentences of reviews, from
 100, from 1,000 and from all labels: as it begins, after next tokens (a decoder), or after masked
-ones (an encoder). A larger decoder, which has read twice as long, has all labels only. Whatever is
-read holds no held-out text. TF-IDF stands beside them.
+ones (an encoder). Few labels are drawn several times, since which ones are known decides much. A
+larger decoder, which has read twice as long, has all labels only. Whatever is read holds no
+held-out text. TF-IDF stands beside them.
 
     python -m playout.benchmarks.studies.training.few_labels --quick
     python -m playout.benchmarks.studies.training.few_labels --seeds 0 1 2
@@ -68,9 +69,12 @@ class Form:
         width: Of the models.
         layers: Of the models.
         vocabulary: Of their tokenizer.
-        steps: Of reading.
+        steps: Of reading next tokens.
+        masked_steps: Of reading masked ones: a step has a target only where something is hidden.
+        mask: Share of the tokens that are hidden.
         rows: A step of reading.
-        counts: Labels, each with the steps of learning from them; 0 stands for all.
+        counts: Labels (0 stands for all), steps of learning from them, and how often so many are
+            drawn: one row has the mean of these draws.
         batch: Labelled texts a step.
         rate: Learning rate of learning from labels, the best of 1e-4 to 4e-3 for what has read;
             from fresh weights rates from 1e-3 on do alike.
@@ -82,15 +86,17 @@ class Form:
     layers: int = 2
     vocabulary: int = 4096
     steps: int = 3000
+    masked_steps: int = 6000
+    mask: float = 0.3
     rows: int = 16
-    counts: tuple[tuple[int, int], ...] = ((100, 150), (1000, 400), (0, 1000))
+    counts: tuple[tuple[int, int, int], ...] = ((100, 150, 8), (1000, 400, 3), (0, 1000, 1))
     batch: int = 32
     rate: float = 1e-3
 
 
-LARGER = Form(width=128, layers=4, steps=6000, counts=((0, 1000),), rate=5e-4)
-QUICK = Form("synthetic", (), 32, 2, 384, 60, 8, ((100, 30), (0, 60)), 16)
-QUICK_LARGER = replace(QUICK, width=48, layers=3, steps=80, counts=((0, 60),))
+LARGER = Form(width=128, layers=4, steps=6000, counts=((0, 1000, 1),), rate=5e-4)
+QUICK = Form("synthetic", (), 32, 2, 384, 60, 60, 0.3, 8, ((100, 30, 2), (0, 60, 1)), 16)
+QUICK_LARGER = replace(QUICK, width=48, layers=3, steps=80, counts=((0, 60, 1),))
 
 
 @lru_cache(maxsize=1)
@@ -119,8 +125,13 @@ def fresh(form: Form, tokenizer: Tokenizer, kind: str, seed: int) -> Transformer
 def read(form: Form, model: Transformer, kind: str, seed: int) -> float:
     """Teaches a model how texts go on, or what is hidden in them; gives the last loss, in nats."""
     _, texts, tokenizer = material(form)
-    learn = LearnConfig(learning_rate=2e-3, weight_decay=0.1)
-    config = PretrainConfig(steps=form.steps, rows=form.rows, length=2 * LENGTH, learn=learn)
+    config = PretrainConfig(
+        steps=form.masked_steps if kind == "masked" else form.steps,
+        rows=form.rows,
+        length=2 * LENGTH,
+        mask=form.mask,
+        learn=LearnConfig(learning_rate=2e-3, weight_decay=0.1),
+    )
     trainer: PretrainTrainer | MaskedTrainer
     if kind != "masked":
         corpus = Corpus.of(tokenizer, texts)
@@ -134,9 +145,9 @@ def read(form: Form, model: Transformer, kind: str, seed: int) -> float:
     return float(np.mean(losses[-100:]))
 
 
-def labelled(task: TextTask, count: int, seed: int) -> TextTask:
-    """A task with so many of its labels (0: all); fewer ones are among more ones of a seed."""
-    order = np.random.default_rng([seed, 53]).permutation(len(task.train[0]))
+def labelled(task: TextTask, count: int, seed: int, draw: int = 0) -> TextTask:
+    """A task with so many of its labels (0: all); fewer ones are among more ones of a draw."""
+    order = np.random.default_rng([seed, 53, draw]).permutation(len(task.train[0]))
     rows = order[: count or len(order)]
     return replace(task, train=([task.train[0][i] for i in rows], [task.train[1][i] for i in rows]))
 
@@ -155,20 +166,24 @@ def case(form: Form, kind: str, reads: bool, seed: int) -> list[dict[str, Any]]:
     loss = read(form, begun, kind, seed) if reads and begun is not None else None
     rows = []
     for name, measure in TASKS.items():
-        for count, steps in form.counts:
-            task = labelled(tasks[name], count, seed)
-            if begun is None:
-                found = measure_predictions(linear_baseline(task), task)[measure]
-            else:
-                config = ClassifyConfig(steps, form.batch, LENGTH, LearnConfig(form.rate))
+        for count, steps, draws in form.counts:
+            config = ClassifyConfig(steps, form.batch, LENGTH, LearnConfig(form.rate))
+            right = []
+            for draw in range(draws):
+                task = labelled(tasks[name], count, seed, draw)
+                if begun is None:
+                    right.append(measure_predictions(linear_baseline(task), task)[measure])
+                    continue
                 model = copy.deepcopy(begun)
-                trainer = ClassifyTrainer(model, tokenizer, task, config, seed=seed)
+                trainer = ClassifyTrainer(model, tokenizer, task, config, seed=seed + 100 * draw)
                 while not trainer.finished:
                     trainer.update()
-                found = trainer.evaluate()[f"eval/{measure}"]
+                right.append(trainer.evaluate()[f"eval/{measure}"])
+            found = float(np.mean(right))
             way = WORDS if begun is None else (READ if reads else FRESH)[kind]
             row = {"task": name, "labels": len(task.train[0]), "model": way, "seed": seed}
-            rows.append({**row, "all": not count, "right": found, "loss of reading": loss})
+            row |= {"all": not count, "draws": draws, "right": found, "loss of reading": loss}
+            rows.append(row)
             print(f"{name}, {row['labels']} labels, {way}, seed {seed}: {found:.3f}", flush=True)
     return rows
 
@@ -244,12 +259,15 @@ def main(quick: bool = False, seeds: Sequence[int] = (), folder: Path | None = N
     found = side_by_side(case, cases, kept=folder / "cases.jsonl")
     rows = [row for part in found for row in part]
     right, said = compare(rows)
+    draws = ", ".join(f"{many} (of {count or 'all'} labels)" for count, _, many in form.counts)
     page = Page("Few labels", __doc__.split("\n", 1)[0], quick=quick)
     page.text(
         f"Held-out pairs of ratings in the right order, and messages told rightly, in %, over "
         f"{len(seeds)} seeds with 95 % intervals. Models are {form.width} wide with {form.layers} "
-        f"layers; {form.steps:,} steps of {form.rows * 2 * LENGTH:,} tokens are read before. The "
-        f"larger decoder is {larger.width} wide with {larger.layers} and reads {larger.steps:,}."
+        f"layers; a decoder reads {form.steps:,} steps of {form.rows * 2 * LENGTH:,} tokens "
+        f"before, an encoder {form.masked_steps:,} with {form.mask:.0%} of them hidden. The larger "
+        f"decoder is {larger.width} wide with {larger.layers} layers and reads {larger.steps:,}. "
+        f"Numbers are means of {draws} draws of which labels are known."
     )
     names = dict.fromkeys(model for numbers in right.values() for model in numbers)
     table = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.memory_options import MicrobatchOptions, ShardOptions, check_shard
@@ -37,7 +37,7 @@ _USUAL = {"spam": _LABELLED, "ratings": _RATED}
 """What is told apart where nothing is named."""
 _BASES = ("pretrain",)
 _TAKEN = ("base", "size", "steps", "batch", "learning_rate", "weight_decay", "optimizer",
-          "max_length", "truncate")  # fmt: skip
+          "max_length", "truncate", "pool")  # fmt: skip
 """What learning from reports takes over from its run."""
 _OLD_LENGTH = 128  # tokens that earlier versions read of a text, whatever it had
 
@@ -65,6 +65,9 @@ class Command(LengthOptions, MicrobatchOptions, ShardOptions, OptimizerOptions, 
     """Texts a step."""
     learning_rate: float = 5e-4
     """At its highest."""
+    pool: Literal["auto", "last", "mean"] = "auto"
+    """What is read of a text: the state of its last token, the mean over all, or auto: the mean of
+    an encoder (pretrained by masked tokens), the last of a decoder."""
     from_run: Annotated[
         str, arg(name="from", metavar="RUN", help_behavior_hint="", prefix_name=False)
     ] = ""
@@ -75,10 +78,10 @@ class Command(LengthOptions, MicrobatchOptions, ShardOptions, OptimizerOptions, 
 
     @staticmethod
     def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Earlier versions cut every text to the same length."""
-        if "truncate" in config:
-            return config
-        return {**config, "max_length": _OLD_LENGTH, "truncate": "right"}
+        """Earlier versions cut every text to the same length, and read its last token."""
+        if "truncate" not in config:
+            config = {**config, "max_length": _OLD_LENGTH, "truncate": "right"}
+        return {"pool": "last", **config}
 
 
 def main(command: Command) -> int:
@@ -267,6 +270,7 @@ def _train(
         batch=command.batch,
         length=length,
         truncate=command.truncate,
+        pool=command.pool,
         learn=learn_config(command),
     )
     device = resolve_device(command.device)

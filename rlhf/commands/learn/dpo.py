@@ -14,7 +14,7 @@ from playout.rlhf.commands.memory_options import (
     check_shard,
     spread,
 )
-from playout.rlhf.commands.online_options import named_reward
+from playout.rlhf.commands.online_options import named_reward, written_weights
 from playout.rlhf.commands.options import (
     Data,
     OptimizerOptions,
@@ -121,6 +121,7 @@ def dpo(
         The run; `playout.load(run)` answers prompts.
     """
     name, environment = named_environment(env, options.get("env_timeout", 60.0))
+    options = written_weights(options)
     scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
     given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(Command, preferences, path_as="preferences", **given)

@@ -13,6 +13,7 @@ from playout.rlhf.commands.curation_options import (
     mixed_texts,
     say_passes,
 )
+from playout.rlhf.commands.encoder_options import EncoderOptions, check_encoder
 from playout.rlhf.commands.memory_options import (
     MicrobatchOptions,
     ShardOptions,
@@ -91,6 +92,7 @@ class Command(
     RouterOptions,
     TeacherOptions,
     PruneOptions,
+    EncoderOptions,
     MicrobatchOptions,
     OptimizerOptions,
     ShardOptions,
@@ -109,10 +111,6 @@ class Command(
     """Run or Hugging Face folder of a model to train on, instead of a new one."""
     tokenizer: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Folder of a tokenizer to use instead of learning one."""
-    encoder: bool = False
-    """Pretrain an encoder by masked tokens."""
-    pairs: bool = False
-    """With --encoder: also predict whether the second half of a row follows the first."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
     rows: int = 16
@@ -284,21 +282,20 @@ def _check_shape(command: Command) -> None:
         raise ConfigError(f"{also} shapes a new model; leave it out with --base")
     if command.qk_norm and (command.encoder or command.experts):
         raise ConfigError("--qk-norm is for decoders without experts")
-    if command.resume is None:  # runs of earlier versions go on without
-        if command.compile and command.encoder:
-            raise ConfigError("--compile is for decoders; leave it out with --encoder")
-        if command.pairs and not command.encoder:
-            raise ConfigError("--pairs is a task of encoders; give --encoder, too")
+    resumed = command.resume is not None  # runs of earlier versions go on
+    check_encoder(command, earlier=resumed)
+    if command.compile and command.encoder and not resumed:
+        raise ConfigError("--compile is for decoders; leave it out with --encoder")
+    if command.corpus and command.encoder:
+        raise ConfigError("an encoder learns from one corpus; give --text")
+    if command.teacher and command.encoder:
+        raise ConfigError("a teacher predicts next tokens, an encoder masked ones")
     if command.active and not command.experts:
         raise ConfigError("--active chooses among experts; say how many there are: --experts 8")
     if command.sparsity and not command.base:
         raise ConfigError("there is nothing to prune in a new model; name one with --base RUN")
     if command.corpus and (command.text or command.data != "auto"):
         raise ConfigError("--corpus names all texts; leave out --text and --data")
-    if command.corpus and command.encoder:
-        raise ConfigError("an encoder learns from one corpus; give --text")
-    if command.teacher and command.encoder:
-        raise ConfigError("a teacher predicts next tokens, an encoder masked ones")
     if command.teacher and command.vocab_size:
         raise ConfigError("the vocabulary is the teacher's; leave out --vocab-size")
     if command.tokenizer and command.vocab_size:
@@ -324,6 +321,7 @@ def _size(command: Command, context: int) -> PretrainConfig:
         rows=command.rows,
         length=min(command.length or command.context or numbers.length, context),
         compile=command.compile,
+        mask=command.mask,
         learn=learn_config(command),
     )
 

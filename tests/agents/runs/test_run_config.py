@@ -124,5 +124,7 @@ def test_numbers_of_numpys_are_plain_ones():
     assert found == {"name": "a", "lr": 0.5, "steps": 3, "norm": False, "names": [1]}
     assert {type(value) for value in found.values()} == {str, float, int, bool, list}
     assert from_dict(Config, to_dict(given), where="test") == Config("a", 0.5, None, 3, False)
-    with pytest.raises(ConfigError, match="setting lr is nan"):
+    with pytest.raises(ConfigError, match=r"setting lr is nan, which is no number$"):
         to_dict({"lr": np.float32("nan")})
+    with pytest.raises(ConfigError, match=r"setting lr is inf; use none for no limit$"):
+        to_dict({"lr": np.float64("inf")})

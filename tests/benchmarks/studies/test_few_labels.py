@@ -28,16 +28,17 @@ def test_fewer_labels_are_among_more_and_differ_by_seed():
     assert all(text == f"text {number:.0f}" for text, number in zip(*more, strict=True))
     assert sorted(few_labels.labelled(task, 0, seed=3).train[0]) == sorted(texts)
     assert few_labels.labelled(task, 10, seed=4).train[0] != few[0]
+    assert few_labels.labelled(task, 10, seed=3, draw=1).train[0] != few[0]
 
 
 @pytest.mark.parametrize("kind", ["next", "masked"])
 def test_reading_changes_the_model_and_lowers_its_loss(kind):
-    form = replace(few_labels.QUICK, steps=2)
+    form = replace(few_labels.QUICK, steps=2, masked_steps=2)
     _, _, tokenizer = few_labels.material(few_labels.QUICK)
     model = few_labels.fresh(form, tokenizer, kind, seed=0)
     assert model.config.causal is (kind == "next")
     first = few_labels.read(replace(form, source=few_labels.QUICK.source), model, kind, seed=0)
-    later = few_labels.read(replace(form, steps=12), model, kind, seed=0)
+    later = few_labels.read(replace(form, steps=12, masked_steps=12), model, kind, seed=0)
     assert later < first - 0.1
 
 

@@ -100,6 +100,8 @@ def test_data_is_a_name_or_a_file_and_not_both(tmp_path):
             "--label-smoothing is for --kind dpo",
         ),
         (["pretrain", "--text", "{pairs}", "--pairs"], "give --encoder, too"),
+        (["pretrain", "--text", "{pairs}", "--mask", "0.3"], "give --encoder, too"),
+        (["pretrain", "--text", "{pairs}", "--encoder", "--mask", "1"], "between 0 and 1, not 1"),
         (["pretrain", "--text", "{pairs}", "--encoder", "--compile"], "--compile is for decoders"),
         (
             ["reward", "--base", str(BASE), "--data", "{pairs}", "--policy", "gone"],

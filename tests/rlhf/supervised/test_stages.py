@@ -50,15 +50,17 @@ def run_updates(trainer, count):
     return [trainer.update()["train/loss"] for _ in range(count)]
 
 
-def test_masks_are_chosen_as_bert_chooses_them(tokenizer):
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_masks_are_chosen_as_bert_chooses_them(tokenizer, share):
     ids = np.full((400, 500), 77)
     ids[:, ::10] = tokenizer.end_id
     maskable = ids != tokenizer.end_id
-    hidden, targets = mask_tokens(ids, maskable, tokenizer, np.random.default_rng(0))
+    given = {} if share is None else {"share": share}
+    hidden, targets = mask_tokens(ids, maskable, tokenizer, np.random.default_rng(0), **given)
     chosen = targets != -100
     assert not chosen[~maskable].any()
     assert (hidden[~chosen] == ids[~chosen]).all() and (targets[chosen] == 77).all()
-    assert chosen[maskable].mean() == pytest.approx(0.15, abs=0.003)
+    assert chosen[maskable].mean() == pytest.approx(share or 0.15, abs=0.003)
     masked, same = hidden[chosen] == tokenizer.mask_id, hidden[chosen] == 77
     assert masked.mean() == pytest.approx(0.8, abs=0.01)
     assert same.mean() == pytest.approx(0.1, abs=0.01)

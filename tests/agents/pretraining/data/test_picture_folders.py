@@ -198,3 +198,12 @@ def test_what_has_no_labels_is_not_to_be_measured_by_a_reader_of_labels(tmp_path
     assert line.endswith(f" eval {run}")
     assert main(["eval", str(run)]) == 0 and main(["play", str(run)]) == 2
     assert capsys.readouterr().err.endswith(f" eval {run}\n")
+
+
+def test_classes_without_a_picture_are_named(tmp_path, capsys):
+    sides(tmp_path, "train", "test")
+    for side in ("train", "test"):
+        (tmp_path / side / "c").mkdir()
+    assert read_folder(tmp_path).train.classes == ("a", "b", "c")
+    said = capsys.readouterr().err
+    assert said == "note: no pictures to learn from in the folders of classes: c\n"
