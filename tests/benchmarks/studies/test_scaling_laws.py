@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.studies.scaling import (
+from playout.benchmarks.studies.scaling import add_boards
+from playout.benchmarks.studies.smaller_language import halves
+from playout.benchmarks.studies.training import solved_boards
+from playout.benchmarks.studies.training.laws import (
     Law,
     Surface,
-    add_boards,
     cost_of,
     fit_surface,
     frontier,
     predict_largest,
     study,
 )
-from playout.benchmarks.studies.smaller_language import halves
-from playout.benchmarks.studies.training import solved_boards
 from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
 from torch import nn
 

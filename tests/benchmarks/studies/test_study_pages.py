@@ -4,7 +4,7 @@ import json
 
 import pytest
 from playout.benchmarks.studies import ablations, compression, page, scaling, smaller_language
-from playout.benchmarks.studies.training import transformers
+from playout.benchmarks.studies.training import laws, transformers
 from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
 from playout.benchmarks.tools import measuring, report
 
@@ -24,7 +24,7 @@ def read(results, name):
 
 def language_rows():
     """Losses by size and text that follow a surface exactly."""
-    surface = scaling.Surface(0.9, 40.0, 0.35, 300.0, 0.4)
+    surface = laws.Surface(0.9, 40.0, 0.35, 300.0, 0.4)
     return [
         {
             "parameters": parameters,

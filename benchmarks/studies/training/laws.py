@@ -1,0 +1,183 @@
+"""Power laws of loss: fitted to runs, in size, text and compute, and asked about a larger one.
+
+`a + b * x ** -c` of one thing, or of parameters and tokens together (Hoffmann et al. 2022); ranges
+come from leaving runs out. The runs and the page are scaling.py's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+FLOORED = 5
+"""Runs from which on a law's floor is fitted: one more than its numbers, and one left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """`floor + scale * x ** -power`."""
+
+    floor: float
+    scale: float
+    power: float
+
+    def __call__(self, x: float) -> float:
+        """The loss at x."""
+        return self.floor + self.scale * float(x) ** -self.power
+
+
+def fit(x: Sequence[float], y: Sequence[float], *, floor: float | None = None) -> Law:
+    """The law nearest to points in the logarithm, by least squares.
+
+    Args:
+        x: parameters, tokens or operations.
+        y: losses, above the floor.
+        floor: what more of x never reaches; None lets it be found.
+    """
+    from scipy.optimize import least_squares
+
+    xs, ys = np.log(np.asarray(x, float)), np.asarray(y, float)
+    free = floor is None
+    slope, start = np.polyfit(xs, np.log(ys), 1)
+    guess = [start, max(0.05, -slope), *([0.3 * ys.min()] if free else [])]
+
+    def miss(p: Floats) -> Floats:
+        bottom = p[2] if free else floor
+        found = bottom + np.exp(p[0] - p[1] * xs)
+        return np.log(np.maximum(found, 1e-9)) - np.log(ys)
+
+    low, high = [-50.0, 0.0], [50.0, 5.0]
+    if free:
+        low, high = [*low, 0.0], [*high, float(ys.min())]
+    found = least_squares(miss, guess, bounds=(low, high)).x
+    return Law(
+        float(found[2]) if free else float(floor or 0.0), float(np.exp(found[0])), float(found[1])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """`floor + a * parameters ** -alpha + b * tokens ** -beta` (Hoffmann et al. 2022, eq. 2)."""
+
+    floor: float
+    a: float
+    alpha: float
+    b: float
+    beta: float
+
+    def __call__(self, parameters: float, tokens: float) -> float:
+        """The loss of a model of a size after so much text."""
+        return self.floor + self.a * parameters**-self.alpha + self.b * tokens**-self.beta
+
+
+def fit_surface(rows: Sequence[dict[str, Any]], near: Surface | None = None) -> Surface:
+    """The surface nearest to runs in the logarithm, by Huber's loss, from six beginnings.
+
+    Args:
+        rows: with `parameters`, `tokens` and `held-out loss`; at least six.
+        near: where to begin, instead.
+    """
+    from scipy.optimize import least_squares
+    from scipy.special import logsumexp
+
+    n, d, y = (
+        np.array([float(row[key]) for row in rows])
+        for key in ("parameters", "tokens", "held-out loss")
+    )
+
+    def miss(p: Floats) -> Floats:
+        parts = np.stack([np.full(len(n), p[0]), p[1] - p[2] * np.log(n), p[3] - p[4] * np.log(d)])
+        found: Floats = logsumexp(parts, axis=0) - np.log(y)
+        return found
+
+    low, high = [-10.0, -20.0, 0.0, -20.0, 0.0], [float(np.log(y.min())), 30.0, 2.0, 30.0, 2.0]
+    best, cost = np.zeros(5), np.inf
+    guesses = [
+        [np.log(floor * y.min()), power * np.log(n.mean()), power, power * np.log(d.mean()), power]
+        for floor in (0.2, 0.5, 0.8)
+        for power in (0.25, 0.6)
+    ]
+    if near is not None:
+        logs = [float(np.log(x)) for x in (near.floor, near.a, near.b)]
+        guesses = [[logs[0], logs[1], near.alpha, logs[2], near.beta]]
+    for guess in guesses:
+        start = np.clip(guess, np.array(low) + 1e-6, np.array(high) - 1e-6)
+        found = least_squares(miss, start, bounds=(low, high), loss="huber", f_scale=1e-2)
+        if found.cost < cost:
+            best, cost = found.x, found.cost
+    floor, a, alpha, b, beta = best
+    return Surface(*(float(x) for x in (np.exp(floor), np.exp(a), alpha, np.exp(b), beta)))
+
+
+def predict_largest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the surface without the dearest run says of it, and the range without any other."""
+    ordered = sorted(rows, key=lambda row: row["operations"])
+    known, last = ordered[:-1], ordered[-1]
+
+    def asked(surface: Surface) -> float:
+        return surface(last["parameters"], last["tokens"])
+
+    surface = fit_surface(known)
+    without = [
+        asked(fit_surface([*known[:i], *known[i + 1 :]], surface)) for i in range(len(known))
+    ]
+    predicted, measured = asked(surface), float(last["held-out loss"])
+    return {
+        "alpha": surface.alpha,
+        "beta": surface.beta,
+        "floor": surface.floor,
+        "predicted": predicted,
+        "range": (min(without), max(without)),
+        "measured": measured,
+        "off by": abs(predicted - measured) / measured,
+    }
+
+
+def jackknife(
+    x: Sequence[float], y: Sequence[float], *, floor: float | None = None
+) -> tuple[float, float]:
+    """The range of the exponent when each point is left out once."""
+    powers = [
+        fit([*x[:i], *x[i + 1 :]], [*y[:i], *y[i + 1 :]], floor=floor).power for i in range(len(x))
+    ]
+    return min(powers), max(powers)
+
+
+def study(
+    rows: list[dict[str, Any]], x: str, y: str, *, floor: float | None = None
+) -> dict[str, Any]:
+    """The law without the last row, its exponent's range, and how far off it is there.
+
+    Fewer than FLOORED rows to fit cannot tell a floor from a power: the floor is zero then.
+    """
+    xs, ys = [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+    if floor is None and len(rows) - 1 < FLOORED:
+        floor = 0.0
+    law = fit(xs[:-1], ys[:-1], floor=floor)
+    return {"law": law, "exponent": law.power, "range": jackknife(xs[:-1], ys[:-1], floor=floor),
+            "predicted": law(xs[-1]), "measured": ys[-1],
+            "off by": abs(law(xs[-1]) - ys[-1]) / ys[-1]}  # fmt: skip
+
+
+def frontier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of all runs those that no cheaper run beats, cheapest first."""
+    found: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: row["operations"]):
+        if not found or row["held-out loss"] < found[-1]["held-out loss"]:
+            found.append(row)
+    return found
+
+
+def cost_of(law: Law, loss: float) -> float:
+    """Where a law reaches a loss; infinite where it falls too slowly for that, or never does."""
+    if loss <= law.floor or law.scale <= 0:
+        return math.inf
+    steps = math.log(law.scale / (loss - law.floor))
+    return math.exp(steps / law.power) if steps < 700 * law.power else math.inf
