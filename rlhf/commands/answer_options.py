@@ -5,6 +5,7 @@ The flags cost no torch. Prompts of files are read here too, so that every comma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +17,7 @@ from tyro.conf import arg
 if TYPE_CHECKING:
     import torch
     from playout.rlhf.data.messages import Prompt
+    from playout.rlhf.generation.chat.template import ChatTemplate
     from playout.rlhf.generation.player import LanguagePlayer
 
 __all__ = ["AnswerOptions", "answer_dtype", "as_turns", "open_player", "read_asked"]
@@ -79,6 +81,8 @@ def open_player(command: AnswerOptions, run: str | Path) -> LanguagePlayer:
     weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
     turns = tokenizer.template is not None and not command.plain
+    options = _template_options(command.template_options)
+    _check_read(options, command, run, tokenizer.template)
     player = LanguagePlayer(
         model,
         tokenizer,
@@ -94,10 +98,12 @@ def open_player(command: AnswerOptions, run: str | Path) -> LanguagePlayer:
         truncate=command.truncate,
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),
         plain=command.plain,
-        template_options=_template_options(command.template_options),
+        template_options=options,
         threads=command.threads,
     )
     _ = player.sampling, player.room(), StopStrings(tokenizer, player.stop)
+    if command.system and command.plain:
+        raise ConfigError("with --plain there is no chat template to read --system: leave one out")
     if command.system and not player.talk.speaks_in_turns:
         raise ConfigError(f"{run} has no chat template, so there is no --system message")
     return player
@@ -112,6 +118,30 @@ def _template_options(text: str) -> dict[str, Any]:
     except ConfigError as error:
         reason = str(error).removeprefix("options: ")
         raise ConfigError(f"--template-options: {reason}") from None
+
+
+def _check_read(
+    options: Mapping[str, Any],
+    command: AnswerOptions,
+    run: str | Path,
+    template: ChatTemplate | None,
+) -> None:
+    """Refuses names that no chat template would read."""
+    from playout.errors import ConfigError
+
+    if options and command.plain:
+        raise ConfigError(
+            "with --plain there is no chat template to read --template-options: leave one out"
+        )
+    if options and template is None:
+        raise ConfigError(f"{run} has no chat template, so nothing reads --template-options")
+    known = template.names if options and template is not None else []
+    for name in options:
+        if name not in known:
+            listed = f"; it reads {', '.join(known)}" if known else ""
+            raise ConfigError(
+                f"--template-options: the chat template of {run} reads no {name}{listed}"
+            )
 
 
 def answer_dtype(dtype: str, device: torch.device) -> torch.dtype:

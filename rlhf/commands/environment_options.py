@@ -31,7 +31,8 @@ class EnvironmentOptions:
     """What to act in, in place of prompts and reward: game:NAME, reasoning_gym:NAME,
     textarena:NAME, or module:Class with reset(task, seed) and step(answer)."""
     env_options: Annotated[str, arg(metavar="KEY=VALUE,...", help_behavior_hint="")] = ""
-    """Arguments of the environment."""
+    """Arguments of the environment. Numbers, true, false and none are read as these; in quotes,
+    as in kind='none', they are texts."""
     reward_weights: Annotated[str, arg(metavar="FLOAT,...", help_behavior_hint="")] = ""
     """With several rewards between commas in --reward: what each is multiplied by."""
     eval_episodes: int = 0

@@ -6,11 +6,12 @@ What is done with the flags is policy_stage.py's. They cost no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from playout.agents.optim.names import check_optimizer
+from playout.errors import ConfigError
 from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
 from playout.rlhf.commands.memory_options import ShardOptions
 from playout.rlhf.commands.options import OptionalRun, PolicyOptions, stage_command
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from playout.rlhf.environments.environment import EnvironmentFactory
     from playout.rlhf.online.rewards import RewardFunction
 
-__all__ = ["LeftToSize", "OnlineCommand", "named_reward", "online_command"]
+__all__ = ["LeftToSize", "OnlineCommand", "named_reward", "online_command", "written_weights"]
 
 T = TypeVar("T", bound="OnlineCommand")
 
@@ -83,6 +84,7 @@ def online_command(
         The command, the rows of prompts, the environment and the reward, each where it was given.
     """
     name, environment = named_environment(env, options.get("env_timeout", 60.0))
+    options = written_weights(options)
     scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
     given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(cls, prompts, path_as="prompts", text_as="prompt", **given)
@@ -92,7 +94,15 @@ def online_command(
 def named_reward(
     reward: Any, reward_fn: Any, weights: str | None = None
 ) -> tuple[Any, RewardFunction | None]:
-    """What `reward=` and `reward_fn=` of a function in Python stand for: a name, and a function."""
+    """What `reward=` and `reward_fn=` of a function in Python stand for: a name, and a function.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if reward_fn is not None and reward:
+        raise ConfigError(
+            "give reward or reward_fn, not both: several functions are a list of one of them"
+        )
     is_code = isinstance(reward, list | tuple) or callable(reward)
     if reward_fn is None and not is_code:
         return reward, None
@@ -101,3 +111,11 @@ def named_reward(
     if reward_fn is None:
         return "", own_reward(reward, weights or "")
     return reward, own_reward(reward_fn, weights or "")
+
+
+def written_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function in Python with `reward_weights` as `--reward-weights` takes them."""
+    weights = options.get("reward_weights")
+    if not isinstance(weights, list | tuple):
+        return dict(options)
+    return {**options, "reward_weights": ",".join(map(str, weights))}

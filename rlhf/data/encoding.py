@@ -237,7 +237,7 @@ def fit_rows(rows: TokenRows, limit: int, how: Truncate, *, what: str) -> TokenR
         else:
             lost += 1
     if not fitted:
-        raise DataError(f"every prompt is longer than the context of {limit} tokens")
+        raise DataError(f"no row of these {what} has room for an answer in {limit} tokens")
     _say_lost(lost, what, "an answer")
     return fitted
 

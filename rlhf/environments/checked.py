@@ -10,6 +10,7 @@ every exception, or is compiled, is beyond it.
 import hashlib
 import inspect
 import math
+import os
 import random
 import signal
 import threading
@@ -29,7 +30,9 @@ __all__ = [
     "STOPS",
     "CheckedEnvironment",
     "as_number",
+    "fault_of_reward",
     "in_time",
+    "kept_folder",
     "kept_random_state",
     "kind_of",
     "seed_generators",
@@ -38,6 +41,8 @@ __all__ = [
 T = TypeVar("T")
 STOPS = (KeyboardInterrupt, Interrupted)
 """What a person's code may let through and has not done: the person ends the program."""
+LARGEST_REWARD = 1e18
+"""How far a reward may lie from 0: float32 holds the square of it, and the sum of many such."""
 _AGAIN = 0.1  # seconds after which a call that swallowed its limit is stopped once more
 
 
@@ -97,6 +102,25 @@ def kept_random_state() -> Iterator[None]:
         np.random.set_state(array)  # noqa: NPY002
 
 
+@contextmanager
+def kept_folder() -> Iterator[None]:
+    """Goes back to the current folder, from which the paths of a run are read, at the end."""
+    here = _folder()
+    try:
+        yield
+    finally:
+        if here and _folder() != here:
+            with suppress(OSError):  # it is no more
+                os.chdir(here)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
+
+
 def seed_generators(*names: str | int) -> None:
     """Seeds Python's and NumPy's global generators by a hash of all that is given."""
     digest = hashlib.blake2b(repr(names).encode(), digest_size=20).digest()
@@ -127,7 +151,9 @@ class CheckedEnvironment:
         """
         self._seed = int(seed)
         self._inner = self._call("", self._factory)
-        return self._prompt(self._call("reset", lambda: self._inner.reset(task, seed)), "reset")
+        # What an episode changes of its task must not reach another's.
+        found = self._call("reset", lambda: self._inner.reset(_copied(task), seed))
+        return self._prompt(found, "reset")
 
     def step(self, answer: str) -> Step:
         """What an answer led to, its reward a finite float or a dictionary of them."""
@@ -147,9 +173,9 @@ class CheckedEnvironment:
         elif not over:
             raise self._fault("step gave neither a reply nor done")
         if isinstance(reward, Mapping):
-            numbers = {str(role): self._number(value) for role, value in reward.items()}
+            numbers = {str(role): self._reward(value) for role, value in reward.items()}
             return Step(reply, numbers, bool(done), bool(truncated))
-        return Step(reply, self._number(reward), bool(done), bool(truncated))
+        return Step(reply, self._reward(reward), bool(done), bool(truncated))
 
     def lists_answers(self, seed: int) -> bool:
         """Whether an environment, made as for an episode of this seed, has a method `answers`."""
@@ -164,14 +190,19 @@ class CheckedEnvironment:
             return None
         listed = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
         if not listed or not all(isinstance(text, str) and text for text in listed):
-            empty = isinstance(found, Sequence) and not found
-            what = "an empty list" if empty else f"{kind_of(found)}, not a list of texts"
-            raise self._fault(f"answers returned {what}")
+            wrong = [text for text in listed if not isinstance(text, str) or not text]
+            what = "an empty list" if isinstance(found, list | tuple) else kind_of(found)
+            if wrong:
+                part = "an empty text" if isinstance(wrong[0], str) else kind_of(wrong[0])
+                what = f"a list with {part}"
+            raise self._fault(f"answers returned {what}, not a list of texts")
         return [self._text(text, "answers") for text in listed]
 
     def role(self) -> str:
         """Who answers now; empty of an environment without roles."""
         found = self._optional("role")
+        if isinstance(found, list | dict | set):  # the keys of rewards are none of these
+            raise self._fault(f"role returned {kind_of(found)}, not a name")
         return "" if found is None else str(found)
 
     def metrics(self) -> dict[str, float]:
@@ -233,7 +264,7 @@ class CheckedEnvironment:
             raise self._fault(f"{name} returned half a character (a lone surrogate)") from None
         return value
 
-    def _number(self, value: Any, name: str = "reward") -> float:
+    def _number(self, value: Any, name: str) -> float:
         try:
             number = as_number(value)
         except (TypeError, ValueError):
@@ -242,13 +273,39 @@ class CheckedEnvironment:
             raise self._fault(f"the {name} is {number}")
         return number
 
+    def _reward(self, value: Any) -> float:
+        number = self._number(value, "reward")
+        if fault := fault_of_reward(number):
+            raise self._fault(f"the reward is {fault}")
+        return number
+
     def _fault(self, text: str) -> EnvironmentFault:
         return EnvironmentFault(f"the environment {self.name}: {text}")
 
 
 def as_number(value: Any) -> float:
     """A number of any library as a float; TypeError or ValueError where it would be a guess."""
-    return float("-" if isinstance(value, str | bytes) else value)
+    try:
+        return float("-" if isinstance(value, str | bytes) else value)
+    except OverflowError:  # a whole number that no float holds
+        return math.inf if value > 0 else -math.inf
+
+
+def fault_of_reward(number: float) -> str:
+    """What cannot be learned from: a number that is not finite or too large; empty of others."""
+    if abs(number) <= LARGEST_REWARD:
+        return ""
+    large = f"{number:g}, which is too large: at most {LARGEST_REWARD:g} can be learned from"
+    return large if math.isfinite(number) else str(number)
+
+
+def _copied(task: Task) -> Task:
+    """A task with dictionaries, lists and arrays of its own; other objects stay as they are."""
+    if type(task) is dict:
+        return {key: _copied(value) for key, value in task.items()}
+    if type(task) in (list, tuple):
+        return type(task)(map(_copied, task))
+    return task.copy() if isinstance(task, np.ndarray) else task
 
 
 def kind_of(value: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from playout.agents.players.analysis import rollout_judge
+from playout.agents.players.analysis import Judge, rollout_judge
 from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
 from playout.agents.players.load import load_player, make_player
 from playout.agents.players.player import Player, choose, results_without
@@ -18,7 +18,7 @@ from playout.agents.players.simple import RandomPlayer
 from playout.envs.core.game import TERMINAL, NativeGame, State
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import ConfigError
+from playout.errors import ConfigError, PlayoutError
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step, Task
 from playout.rlhf.environments.game_options import SELF, GameOptions
 from playout.rlhf.environments.game_reward import MoveReward
@@ -194,6 +194,26 @@ class GameEnvironment:
         return self._shared(rewards) if self._games.plays_itself else reward
 
 
+def _judge(run: str, game: NativeGame) -> Judge:
+    """The search of a run.
+
+    Raises:
+        ConfigError: It does not say what moves are worth.
+    """
+    judge = load_player(run, game=game).judge()
+    states = StateBatch.from_states([game.initial_state().resolve_chance(0)])
+    try:
+        worth = judge(states).q
+    except PlayoutError as error:
+        raise ConfigError(f"judge={run}: {error}") from error
+    if not np.isfinite(worth).any():
+        raise ConfigError(
+            f"judge={run} does not say what moves are worth: take a run that searches, or leave "
+            "judge out"
+        )
+    return judge
+
+
 def _role(player: int) -> str:
     return f"player {player + 1}"
 
@@ -226,7 +246,7 @@ class Games:
         judge = None
         if "search" in kinds:
             judge = (
-                load_player(options.judge, game=game).judge()
+                _judge(options.judge, game)
                 if options.judge
                 else rollout_judge(game, options.simulations)
             )

@@ -108,7 +108,7 @@ class GameOptions:
             default: Any = defaults[name]
             kinds: Any = (int, float) if isinstance(default, float) else type(default)
             if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
-                raise ConfigError(f"{name}={value!r} is not of the kind of {default!r}")
+                raise ConfigError(f"{name}={value!r}: give {_kind(default)}")
             if isinstance(value, tuple) and not all(type(one) is int for one in value):
                 raise ConfigError(f"{name}={value!r}: give whole numbers")
         return cls(**given)
@@ -122,3 +122,14 @@ class GameOptions:
     def prompt(self, game: NativeGame) -> GamePrompt:
         """How positions are shown."""
         return GamePrompt(game, self.rules, self.legal_moves, self.find, self.goal, self.own)
+
+
+def _kind(default: Any) -> str:
+    """What errors call the kind of value that an option takes."""
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, str):
+        return "a text"
+    if isinstance(default, tuple):
+        return "whole numbers in brackets"
+    return "a number" if isinstance(default, float) else "a whole number"

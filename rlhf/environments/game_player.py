@@ -183,6 +183,7 @@ class LanguageGamePlayer(RunPlayer):
             talk.begin([{"role": "user", "content": text}] if self._in_turns else text)
             for text in texts
         ]
+        self._must_fit(rows)
         stops = StopStrings(self.tokenizer, self.settings.stop) if self.settings.stop else None
         if self._decoder is None:
             self._decoder = Decoder(self.model, dtype=self.dtype)
@@ -206,6 +207,20 @@ class LanguageGamePlayer(RunPlayer):
             )
         answers = [talk.answer(out.response(row)) for row in range(len(rows))]
         return answers if stops is None else [stops.cut(answer) for answer in answers]
+
+    def _must_fit(self, rows: Sequence[Sequence[int]]) -> None:
+        context, longest = self.model.config.max_position_embeddings, max(map(len, rows), default=0)
+        if longest + self.longest > context:
+            shorter = (
+                "rules=false"
+                if self.settings.rules
+                else f"max_new_tokens={max(1, self.longest // 2)}"
+            )
+            raise ConfigError(
+                f"{self.name}: a position of {self.game} takes {longest} tokens and an answer "
+                f"{self.longest}, more than the context of {context}; settings may make them "
+                f"shorter, such as RUN?{shorter}"
+            )
 
     def read(self, states: StateBatch) -> Actions:
         """The move that the policy writes in each of B positions, -1 where it writes none."""

@@ -10,13 +10,20 @@ import importlib.util
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from playout.envs.game_text import read
 from playout.errors import ConfigError, EnvironmentFault
 from playout.own_code import fault_of, load_object, trust, trust_module
-from playout.rlhf.environments.checked import STOPS, in_time, kept_random_state, seed_generators
+from playout.rlhf.environments.checked import (
+    STOPS,
+    in_time,
+    kept_folder,
+    kept_random_state,
+    kind_of,
+    seed_generators,
+)
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
 __all__ = [
@@ -33,6 +40,8 @@ KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
 """Prefixes, each the name of a module."""
 GOAL_TOLD = "goal_told"
 """A run that has this setting was made when prompts of games could say what wins."""
+MAX_OPTIONS = 990
+"""Characters of the text of all options."""
 MAX_TASKS = 1 << 22  # a generator may have no end
 # A text in quotes, which is left as it is, or a key without a value.
 _EMPTY_VALUE = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?=,|$)""")
@@ -41,12 +50,17 @@ _EMPTY_VALUE = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?=,|$)""")
 def read_options(text: str) -> dict[str, Any]:
     """The options in `key=value,...` as `--env-options` takes them; values as a game's parameters.
 
-    A key with nothing behind it is an empty text.
+    A key with nothing behind it is an empty text; what reads as a number, true, false or none is
+    a text in quotes only.
 
     Raises:
         ConfigError: The text is not of this form.
     """
     text = _EMPTY_VALUE.sub(lambda found: found[1] or '=""', text)
+    if len(text) > MAX_OPTIONS:
+        raise ConfigError(
+            f"options: the text has {len(text):,} characters, and at most {MAX_OPTIONS} are read"
+        )
     return read(f"options({text})")[1] if text.strip() else {}
 
 
@@ -129,7 +143,8 @@ def own_environment(
         return maker(**given)  # type: ignore[no-any-return]
 
     try:
-        with kept_random_state():  # what it draws is the same in a run that goes on
+        # What it draws is the same in a run that goes on.
+        with kept_random_state(), kept_folder():
             seed_generators(name)
             first = in_time(seconds, f"the environment {name}: making it", create)
     except (*STOPS, EnvironmentFault):
@@ -150,12 +165,12 @@ def own_environment(
 
         def ask() -> Any:
             found = asked(split) if callable(asked) else asked[split]
-            if found is None or isinstance(found, Sequence):
+            if found is None or isinstance(found, Sequence | Mapping | Set):
                 return found
             return list(itertools.islice(found, MAX_TASKS + 1))
 
         try:
-            with kept_random_state():
+            with kept_random_state(), kept_folder():
                 seed_generators(name, split)
                 found = in_time(seconds, f"the environment {name}: tasks({split!r})", ask)
         except (*STOPS, EnvironmentFault):
@@ -165,6 +180,12 @@ def own_environment(
                 f"the environment {name} has no tasks for {split}; tasks({split!r}) should be a "
                 f"list: {fault_of(error)}"
             ) from error
+        if isinstance(found, str | bytes | Mapping | Set):
+            why = ": a set has no order that another run would see again"
+            raise ConfigError(
+                f"the environment {name}: tasks({split!r}) returned {kind_of(found)}, not a list"
+                + (why if isinstance(found, Set) else "")
+            )
         if found is not None and len(found) > MAX_TASKS:
             raise ConfigError(
                 f"the environment {name} has more than {MAX_TASKS} tasks for {split}; without "
@@ -182,6 +203,14 @@ def _check_options(maker: Any, name: str, options: Mapping[str, Any]) -> None:
         known = inspect.signature(maker).parameters.values()
     except (TypeError, ValueError):  # a class in C says nothing about itself
         return
+    for parameter in known:
+        # `kind=none` is None; whoever declares a text means the word.
+        texts = parameter.annotation in (str, "str") and parameter.default is not None
+        if texts and options.get(parameter.name, "") is None:
+            raise ConfigError(
+                f"the environment {name}: its option {parameter.name!r} is a text, and none is "
+                f"read as None; the word is {parameter.name}='none'"
+            )
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
         return
     names = [parameter.name for parameter in known]

@@ -161,6 +161,8 @@ class OnlineConfig(EpisodeOptions):
         if self.updates < 1 or self.batch < 1:
             raise ConfigError("updates and batch must be at least 1")
         check_optimizer(self.optimizer)
+        if not 0 < self.clip < math.inf:
+            raise ConfigError(f"clip must be a number above 0, not {self.clip}")
         if self.kl_estimator not in ESTIMATORS:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
         _check_not_negative(self, "kl_coef", "microbatch")

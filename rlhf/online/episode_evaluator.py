@@ -5,6 +5,7 @@ and random numbers are used each time. What prompts without an environment need 
 evaluation/evaluator.py's.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError, DataError, EnvironmentFault
-from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
+from playout.rlhf.environments.checked import CheckedEnvironment, kept_folder, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.evaluation.evaluator import deviation
@@ -124,7 +125,7 @@ class EpisodeEvaluator:
         fault: EnvironmentFault | None = None
         for request in self.to_be_tried():
             made = CheckedEnvironment(self.factory, seconds=self.limits.call_seconds)
-            with kept_random_state():
+            with kept_random_state(), kept_folder():
                 try:
                     return made.lists_answers(request.seed)
                 except EnvironmentFault as error:
@@ -173,6 +174,8 @@ class EpisodeEvaluator:
         notes = None if folder is None else folder / "failures" / f"evaluation-{step:06d}.txt"
         sampled, reward = self._scored(decoder, self.temperature, notes)
         greedy, greedy_reward = self._scored(decoder, 0.0, notes)
+        if folder is not None and step == 0:
+            _tell_silent_roles([*sampled, *greedy])
         rows = lay_out(sampled, self.tokenizer.pad_id)
         obs, actions, valid, *few = pack_to_device(
             [
@@ -272,6 +275,18 @@ class EpisodeEvaluator:
         """What `measure` finds, the objective too, under eval/."""
         found = self.measure(model, reference, folder=folder, step=step, kl_coef=kl_coef)
         return {f"eval/{name}": value for name, value in found.items()}
+
+
+def _tell_silent_roles(episodes: Sequence[Episode]) -> None:
+    """Say which roles got rewards and never answered: their names may be misspelt."""
+    answered = {role for episode in episodes for role in episode.roles}
+    got = {role for episode in episodes for turn in episode.role_rewards for role in turn}
+    for role in sorted(got - answered):
+        print(
+            f"note: the role {role!r} got rewards and answered in none of {len(episodes)} episodes "
+            f"({', '.join(map(repr, sorted(answered)))} did): nothing is learned from its rewards",
+            file=sys.stderr,
+        )
 
 
 def _none_left(faults: Sequence[str], notes: Path | None) -> str:

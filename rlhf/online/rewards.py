@@ -19,7 +19,13 @@ import torch
 from playout.errors import ConfigError, DataError
 from playout.own_code import fault_of, load_object, trust
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.environments.checked import STOPS, as_number, kind_of
+from playout.rlhf.environments.checked import (
+    STOPS,
+    as_number,
+    fault_of_reward,
+    kept_folder,
+    kind_of,
+)
 from playout.rlhf.online.episode import Episode
 from torch import Tensor
 
@@ -137,7 +143,8 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
     name, texts = _name(reward), inputs.texts
     arguments, named = _arguments(reward, name, inputs)
     try:
-        found: Any = reward(*arguments, **named)
+        with kept_folder():
+            found: Any = reward(*arguments, **named)
         if isinstance(found, Tensor):
             found = found.detach().cpu()
         if isinstance(found, Tensor | np.ndarray):
@@ -161,9 +168,9 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
             f"the reward function {name} returned {len(values)} numbers for {len(texts)} texts"
         )
     for row, value in enumerate(values):
-        if not math.isfinite(value):
+        if fault := fault_of_reward(value):
             raise DataError(
-                f"the reward function {name} returned {value} for text {row}: {texts[row][:60]!r}"
+                f"the reward function {name} returned {fault} for text {row}: {texts[row][:60]!r}"
             )
     return torch.tensor(values, dtype=torch.float32)
 

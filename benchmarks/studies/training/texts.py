@@ -25,6 +25,7 @@ from playout.rlhf.data.batches import Corpus, pad_right
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.records import Labelled
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import mean_token
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.classify import (
     ClassifyConfig,
@@ -92,9 +93,8 @@ def features(model: Transformer, tokenizer: Tokenizer, texts: list[str]) -> Floa
     rows, parts = encode_texts(tokenizer, texts, LENGTH), []
     for start in range(0, len(rows), 256):
         ids, lengths = pad_right(rows[start : start + 256], tokenizer.pad_id)
-        inside = (torch.arange(ids.shape[1]) < lengths[:, None])[:, :, None]
-        parts.append((model(ids) * inside).sum(1) / lengths[:, None])
-    return torch.cat(parts).float().numpy()
+        parts.append(mean_token(model(ids), lengths))
+    return torch.cat(parts).numpy()
 
 
 def labelled(numbers: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.int64]:

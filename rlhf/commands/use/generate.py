@@ -23,8 +23,9 @@ class Command(AnswerOptions):
     """A stage, a whole pipeline (its best policy) or a model folder."""
     prompts: Annotated[Path | None, arg(metavar="FILE")] = None
     """A prompt a line: a text, or an object with `messages` or `prompt`; or .csv or .parquet."""
-    prompt: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
-    """A single prompt in place of a file; its answer is printed as it is written."""
+    prompt: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
+    """A single prompt in place of a file, which may be empty; its answer is printed as it is
+    written."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
     """Write a list of {"prompt" or "messages", "response", "logprob", "finished"} here instead of
     printing; of a name that ends in .jsonl, a line each. A command that is stopped leaves what is
@@ -43,7 +44,9 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import as_turns, open_player, read_asked
 
-    if not command.run or (command.prompts is None) == (not command.prompt):
+    if command.prompts is not None and command.prompt is not None:
+        raise ConfigError("give --prompts or --prompt, not both")
+    if not command.run or (command.prompts is None and command.prompt is None):
         raise ConfigError(
             "usage: playout rlhf generate RUN --prompts FILE (or --prompt TEXT) [--json OUT]"
         )
@@ -53,12 +56,14 @@ def main(command: Command) -> int:
         raise ConfigError("--logprobs are written with the answers: name a file with --json OUT")
     if command.json is not None:
         must_be_writable(command.json)
-    texts: list[Prompt] = [command.prompt]
+    texts: list[Prompt] = [command.prompt or ""]
     names = ["the prompt"]
     if command.prompts is not None:
         texts, names = read_asked(command.prompts)
     player = open_player(command, command.run)
     turns = player.talk.speaks_in_turns
+    if command.chat and command.plain:
+        raise ConfigError("give --chat or --plain, not both: --plain leaves the template alone")
     if command.chat and not turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
     asked = [

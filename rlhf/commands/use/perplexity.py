@@ -72,12 +72,18 @@ def main(command: Command) -> int:
     talk = conversation_format(tokenizer)
     if command.chat and not talk.speaks_in_turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
+    parts = [(where, *_parts(row, where, chat=command.chat)) for where, row in given]
     texts = [
-        as_scored(
-            talk, *_parts(row, where, chat=command.chat), where, ends=command.ends, special=True
-        )
-        for where, row in given
+        as_scored(talk, prompt, answer, where, ends=command.ends, special=True)
+        for where, prompt, answer in parts
     ]
+    unanswered = sum(
+        answer is None and isinstance(prompt, str) and row.get("text") is None
+        for (_, row), (_, prompt, answer) in zip(given, parts, strict=True)
+    )
+    if unanswered:
+        note = f"{unanswered} of {len(given)} rows have no response: their prompts are measured"
+        print(note, file=sys.stderr)
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)
     start = time.perf_counter()
     with decoding_threads(model, min(tokens, MAX_TOKENS), command.threads):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import Environment, Template, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -23,6 +23,7 @@ __all__ = ["ChatTemplate"]
 
 FIXED_DATE = datetime.datetime(2024, 7, 26)  # the one that Llama's templates fall back on
 MAX_TEXT = 1 << 26
+_GIVEN = {"messages", "add_generation_prompt", "bos_token", "eos_token"}
 
 
 class _Refused(TemplateError):
@@ -73,16 +74,32 @@ class ChatTemplate:
     ) -> None:
         self.source, self.options, self.date = source, dict(options or {}), date
 
+    @property
+    def names(self) -> list[str]:
+        """Names that it reads and that options can set, in alphabetical order.
+
+        Raises:
+            CheckpointError: The template itself is broken.
+        """
+        _ = self._compiled
+        environment = self._environment
+        found = meta.find_undeclared_variables(environment.parse(self.source))
+        return sorted(found - environment.globals.keys() - _GIVEN)
+
     @cached_property
-    def _compiled(self) -> Template:
+    def _environment(self) -> Environment:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = self.date.strftime
+        return environment
+
+    @cached_property
+    def _compiled(self) -> Template:
         try:
-            return environment.from_string(self.source)
+            return self._environment.from_string(self.source)
         except TemplateSyntaxError as error:
             raise CheckpointError(
                 f"line {error.lineno} of the chat template: {error.message}"

@@ -213,7 +213,7 @@ def token_logprobs(
     if allowed is None:
         logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted.contiguous(), chunk)
         return logprobs.view(shape), entropies.view(shape)
-    few = allowed.reshape(len(wanted), -1)
+    few = allowed.reshape(-1, allowed.shape[-1])
     of_all, of_few = (few[:, 0] < 0).nonzero()[:, 0], (few[:, 0] >= 0).nonzero()[:, 0]
     anything = _TokenLogprobs.apply(flat[of_all], weight, wanted[of_all].contiguous(), chunk)
     listed = _listed_logprobs(flat[of_few], weight, wanted[of_few], few[of_few])

@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import io
 import json
+import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -215,3 +217,40 @@ def test_one_prompt_is_printed_as_it_is_written(folder, capsys):
     )  # fmt: skip
     assert printed.out == tokenizer.decode(out.response(0)) + "\n"
     assert "8 tokens in" in printed.err or "tokens/s" in printed.err
+
+
+def test_a_single_prompt_may_be_empty(folder, capsys):
+    words = ["rlhf", "generate", str(folder), "--prompt", "", "--max-new-tokens", "4"]
+    assert main(words) == 0
+    assert "1 answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--template-options", "mood=calm"], r"chat template of .* reads no mood$"),
+        (["--template-options", "messages=3"], r"chat template of .* reads no messages$"),
+        (
+            ["--template-options", "a=1", "--plain"],
+            "with --plain there is no chat template to read",
+        ),
+        (["--chat", "--plain"], "give --chat or --plain, not both"),
+        (["--prompts", "prompts.txt"], "^error: give --prompts or --prompt, not both$"),
+    ],
+)
+def test_what_no_template_reads_is_named(folder, capsys, words, told):
+    assert main(["rlhf", "generate", str(folder), "--prompt", "the cat", *words]) == 2
+    assert re.search(told, capsys.readouterr().err.rstrip("\n"))
+
+
+def test_options_that_a_template_reads_are_told(folder, tmp_path, capsys):
+    other = tmp_path / "model"
+    shutil.copytree(folder, other)
+    (other / "MANIFEST.json").unlink(missing_ok=True)
+    template = other / "chat_template.jinja"
+    template.write_text(template.read_text() + "{{ mood }}{% if thinking %}{% endif %}")
+    words = ["rlhf", "generate", str(other), "--prompt", "the cat", "--max-new-tokens", "2"]
+    assert main([*words, "--chat", "--template-options", "mood=cat"]) == 0
+    assert main([*words, "--template-options", "moood=cat"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"template of {other} reads no moood; it reads mood, thinking\n")

@@ -11,6 +11,7 @@ from playout.agents.runs.metrics import read_rows
 from playout.cli import main
 from playout.errors import ConfigError, DataError, EnvironmentFault, RunError
 from playout.rlhf.commands.learn import classify, sft
+from playout.rlhf.commands.online_options import named_reward, written_weights
 from playout.rlhf.commands.options import stage_command
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.model.folder import load_model
@@ -291,3 +292,19 @@ def test_wrong_rows_leave_no_run_behind(tmp_path):
         playout.sft(BASE, DEMONSTRATIONS, steps=-5, run=tmp_path / "new", **COMMON)
     with pytest.raises(ConfigError, match="name the pretrained model"):
         playout.sft("", DEMONSTRATIONS, run=tmp_path / "new", **COMMON)
+
+
+@pytest.mark.parametrize("stage", [playout.grpo, playout.rlhf, playout.dpo])
+def test_rewards_are_given_once(tmp_path, stage):
+    with pytest.raises(ConfigError, match=r"^give reward or reward_fn, not both: several"):
+        stage(BASE, reward="runs/reward", reward_fn=short, run=tmp_path / "run", **COMMON)
+    with pytest.raises(ConfigError, match=r"^1 weights were given for 2 rewards$"):
+        stage(BASE, reward=[short, short], reward_weights=[1], run=tmp_path / "run", **COMMON)
+
+
+def test_weights_of_rewards_may_be_a_list():
+    given = written_weights({"reward_weights": [1, 0.5], "seed": 3})
+    assert given == {"reward_weights": "1,0.5", "seed": 3}
+    assert written_weights({"reward_weights": "1,2"}) == {"reward_weights": "1,2"}
+    _, reward = named_reward([short, short], None, given["reward_weights"])
+    assert reward(["abcd"]) == [-6.0]

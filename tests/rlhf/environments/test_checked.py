@@ -1,6 +1,7 @@
 """Environments held to their contract: what they draw, how long a call may take, what it raises."""
 
 import asyncio
+import os
 import random
 import time
 from types import SimpleNamespace
@@ -224,6 +225,59 @@ def test_an_attribute_in_the_place_of_a_method_is_named(name):
     with pytest.raises(EnvironmentFault, match=rf"{name} is an attribute \('a'\) .*method: def"):
         getattr(asked(**{name: "a"}), name)()
     assert not getattr(asked(**{name: None}), name)()
+
+
+class Wanders(Dice):
+    """Works in a folder of its own, as environments of programming tasks do."""
+
+    folder = ""
+
+    def __init__(self):
+        os.chdir(self.folder)
+
+    def reset(self, task, seed):
+        os.chdir(self.folder)
+        return "?"
+
+    def role(self):
+        return ""
+
+    def step(self, answer):
+        os.rmdir(self.folder)
+        return None, 1.0, True
+
+
+def test_a_run_stays_where_it_is_when_an_environment_or_a_reward_goes_elsewhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    Wanders.folder = str(tmp_path / "away")
+    factory = own_environment(Wanders)
+    assert os.getcwd() == str(tmp_path)
+    tokenizer = chat_tokenizer("chatml")
+    engine = EpisodeEngine(
+        small_model(tokenizer, length=64),
+        tokenizer,
+        limits=EpisodeLimits(max_new_tokens=2),
+        seed=0,
+        dtype=torch.float32,
+    )
+    (found,) = engine.run([EpisodeRequest(factory, None, 0, 0)])
+    assert found.ended and not (tmp_path / "away").exists() and os.getcwd() == str(tmp_path)
+
+    def reward(texts):
+        os.chdir(tmp_path.parent)
+        return [1.0] * len(texts)
+
+    checked_rewards(reward, ["a"])
+    assert os.getcwd() == str(tmp_path)
+
+
+def test_what_is_no_name_is_no_role():
+    with pytest.raises(EnvironmentFault, match="role returned list, not a name"):
+        asked(role=lambda self: ["a"]).role()
+    assert asked(role=lambda self: 1).role() == "1"
 
 
 def test_an_episode_of_a_prompt_has_ended_where_its_answer_has():

@@ -1,6 +1,7 @@
 """A language policy as a player of games: what it writes is read, counted and answered."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import playout
@@ -15,6 +16,7 @@ from playout.cli import main
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
+from playout.rlhf.environments.game import make
 from playout.rlhf.environments.game_player import LanguageGamePlayer, Settings
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
@@ -205,6 +207,23 @@ def test_it_does_not_search(folder):
         make_player(f"{folder}:100", GAME)
     states = StateBatch.from_states([GAME.initial_state()])
     assert make_player(f"{folder}:0", GAME).act(states).shape == (1,)
+
+
+def test_a_policy_that_says_nothing_of_values_judges_no_moves(folder):
+    with pytest.raises(ConfigError, match=r"^judge=.*model does not say what moves are worth: "):
+        make("tic_tac_toe", {"reward": "search", "judge": str(folder)})
+
+
+def test_positions_that_leave_no_room_for_a_move_are_told_with_what_makes_them_shorter():
+    model = Transformer(replace(CONFIG, max_position_embeddings=32), seed=3)
+    states = StateBatch.from_states([GAME.initial_state()])
+    for settings, told in (
+        (Settings(), r"^it: a position of tic_tac_toe takes \d+ tokens and an answer 12, more than "
+                     r"the context of 32; .* such as RUN\?rules=false$"),
+        (Settings(rules=False, max_new_tokens=30), r"such as RUN\?max_new_tokens=15$"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=told):
+            LanguageGamePlayer(model, TOKENIZER, GAME, settings, name="it").act(states)
 
 
 def test_simulations_of_a_match_are_for_the_players_that_search(folder, tmp_path, capsys):

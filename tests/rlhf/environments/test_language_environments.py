@@ -1,5 +1,6 @@
 """Environments by name: a class of one's own, its options and tasks, what is refused."""
 
+import random
 import warnings
 
 import numpy as np
@@ -80,6 +81,25 @@ def test_an_option_with_nothing_behind_it_is_an_empty_text():
     assert read_options("""a="x=, y",b='=',c=""") == {"a": "x=, y", "b": "=", "c": ""}
 
 
+def test_a_text_called_none_is_written_in_quotes():
+    class Kinds(Asks):
+        def __init__(self, kind: str = "usual", other: str | None = "x", last: str = None):  # noqa: RUF013
+            self.kind = kind
+
+    assert own_environment(Kinds, options=read_options("kind='none'"))().kind == "none"
+    own_environment(Kinds, options=read_options("other=none,last=none"))
+    with pytest.raises(
+        ConfigError, match=r"'kind' is a text, .* as None; the word is kind='none'$"
+    ):
+        own_environment(Kinds, options=read_options("kind=none"))
+
+
+def test_options_that_are_too_long_to_be_read_are_no_game():
+    assert read_options(f"text={'y' * 900}") == {"text": "y" * 900}
+    with pytest.raises(ConfigError, match=r"^options: the text has 1,205 characters, and at most"):
+        read_options(f"text={'y' * 1200}")
+
+
 def test_code_that_only_a_run_names_is_imported_on_a_word_alone(module):
     assert code_of(f"{module}:Guess") == module
     assert code_of("game:connect_four(width=5)") is None
@@ -126,6 +146,10 @@ def asks(**methods):
         ({"reset": lambda self, task, seed: "\ud800"}, "reset returned half a character"),
         ({"answers": lambda self: []}, "answers returned an empty list"),
         ({"answers": lambda self: np.array(["a", "b"])}, "answers returned ndarray, not a list"),
+        ({"answers": lambda self: ["a", ""]}, "answers returned a list with an empty text, not a"),
+        ({"answers": lambda self: ["a", 7]}, "answers returned a list with 7, not a list of texts"),
+        ({"step": lambda self, answer: (None, 10**400, True)}, "the reward is inf"),
+        ({"step": lambda self, answer: (None, {"a": -1e300}, True)}, r"is -1e\+300, which is too"),
     ],
 )
 def test_what_breaks_the_contract_is_said_in_the_environments_own_words(methods, message):
@@ -134,6 +158,19 @@ def test_what_breaks_the_contract_is_said_in_the_environments_own_words(methods,
         assert held.reset(None, 0) == "?"
         held.answers()
         held.step("a")
+
+
+def test_an_episode_changes_its_own_task_only():
+    def reset(self, task, seed):
+        random.shuffle(task["choices"])
+        task["seen"][0] += 1
+        return " ".join([task.pop("head"), *task["choices"], str(task["seen"])])
+
+    task = {"head": "pick", "choices": [*"abcdefgh"], "seen": np.zeros(2, int)}
+    factory = asks(reset=reset)
+    first, second = (CheckedEnvironment(factory).reset(task, 5) for _ in range(2))
+    assert first == second and first.startswith("pick ") and first.endswith("[1 0]")
+    assert task["head"] == "pick" and task["choices"] == [*"abcdefgh"]
 
 
 def test_an_asynchronous_step_is_named_and_leaves_no_warning():
@@ -159,6 +196,9 @@ def test_tasks_may_come_one_by_one_but_have_an_end(monkeypatch):
         (lambda: iter(()), "no tasks for train"),
         (lambda: 5, "should be a list: TypeError: 'int' object is not iterable$"),
         (lambda: exit(3), r"should be a list: SystemExit: 3 \(.*test_language_environments"),
+        (lambda: "abc", r"tasks\('train'\) returned 'abc', not a list$"),
+        (lambda: {"train": [1]}, r"tasks\('train'\) returned dict, not a list$"),
+        (lambda: {"a", "b"}, "returned set, not a list: a set has no order that another run"),
     ):
         with pytest.raises(ConfigError, match=message):
             tasks(make)

@@ -120,6 +120,18 @@ def test_a_template_says_the_same_tomorrow_and_reads_options():
     assert template.render(ASKED, add_generation_prompt=True) == "2024 calm"
 
 
+def test_a_template_tells_which_names_options_can_set():
+    source = (
+        "{{ bos_token }}{% set ns = namespace(n=0) %}{% for m in messages %}{{ m.content }}"
+        "{% endfor %}{% if thinking is defined and not add_generation_prompt %}"
+        "{{ strftime_now('%Y') }}{% endif %}{% generation %}{{ mood }}{% endgeneration %}"
+    )
+    assert ChatTemplate(source).names == ["mood", "thinking"]
+    assert ChatTemplate("{{ messages }}").names == []
+    with pytest.raises(CheckpointError, match="line 1 of the chat template"):
+        _ = ChatTemplate("{% for %}").names
+
+
 @pytest.mark.parametrize("style", TURNS)
 def test_the_files_of_a_chat_model_load_back_equal(style, tmp_path):
     tokenizer = chat_tokenizer(style)

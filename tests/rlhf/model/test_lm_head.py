@@ -98,3 +98,12 @@ def test_no_rows_have_no_log_probabilities():
         torch.zeros(0, 8), torch.zeros(SIZE, 8), torch.zeros(0, dtype=torch.long)
     )
     assert logprobs.shape == entropies.shape == (0,)
+
+
+def test_of_no_rows_there_is_nothing_to_learn_among_a_few_tokens():
+    hidden, weight = torch.zeros(0, 8, requires_grad=True), torch.ones(5, 8, requires_grad=True)
+    targets, allowed = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)
+    found = token_logprobs(hidden, weight, targets, allowed=allowed)
+    assert [part.shape for part in found] == [(0,), (0,)]
+    sum(part.sum() for part in found).backward()
+    assert not weight.grad.any()

@@ -141,6 +141,27 @@ def test_training_with_constraints_sees_no_gap_and_no_divergence_at_first(tokeni
     assert abs(found["policy/approxkl_avg"]) < 1e-4
 
 
+@pytest.mark.parametrize("setting", [{"variant": "best_of_n"}, {"whole_only": True}])
+def test_a_round_with_constraints_may_have_nothing_to_learn_from(tokenizer, setting):
+    class Alike(OneDish):  # no answer is the best one, and the last of them is cut
+        dishes = ("a long name of a dish",)
+
+        def step(self, answer):
+            return None, 0.0, True
+
+    settings = GRPOConfig(
+        updates=1, batch=4, group=2, max_tokens=16, constrained=True, dtype="float32", minibatch=2,
+        **setting,
+    )  # fmt: skip
+    model = small_model(tokenizer)
+    before = [weight.clone() for weight in model.parameters()]
+    trainer = GRPOTrainer(
+        *(model, tokenizer, [], None, settings), seed=0, environment=own_environment(Alike)
+    )
+    assert trainer.update()["objective/scores"] == 0
+    assert all(map(torch.equal, before, model.parameters()))
+
+
 def test_a_constrained_turn_ends_as_the_template_ends_it():
     """Llama's end of a turn is not its end of a text; after a dish either may come."""
     tokenizer = chat_tokenizer("headers")

@@ -216,6 +216,8 @@ def test_seeds_of_any_size_order_a_round():
         (GRPOConfig, {"missing_end_penalty": float("nan")}),
         (GRPOConfig, {"clip_high": -0.5}),
         (GRPOConfig, {"clip_high": float("nan")}),
+        (GRPOConfig, {"clip": 0.0}),
+        (RLHFConfig, {"clip": float("nan")}),
         (EpisodeLimits, {"max_seconds": float("nan")}),
     ],
 )

@@ -95,6 +95,8 @@ def test_numbers_of_any_library_are_rewards_and_nothing_else_is():
         ([1.0, None], "wrong returned NoneType for text 1, not a number"),
         (np.ones((2, 1)), "wrong returned list for text 0, not a number"),
         ([float("inf"), 0.0], "wrong returned inf for text 0"),
+        ([10**400, 0.0], "wrong returned inf for text 0"),
+        ([0.0, -1e25], r"wrong returned -1e\+25, which is too large: .* for text 1: "),
         (iter([1.0] * 9), "wrong returned 3 numbers for 2 texts"),
         ({"a": 1.0, "b": 2.0}, "one number a text, not dict"),
         (1.0, "one number a text, not 1.0"),

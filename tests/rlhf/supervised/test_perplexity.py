@@ -170,3 +170,17 @@ def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model,
     capsys.readouterr()
     assert main([*words, "--chat"]) == 2
     assert "has no chat template" in capsys.readouterr().err
+
+
+def test_rows_without_an_answer_are_told(model, tmp_path, capsys):
+    export_model(tmp_path / "model", model, TOKENIZER)
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "the"}, {"prompt": "the", "response": " cat"}, {"text": "the cat"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["rlhf", "perplexity", str(tmp_path / "model"), "--texts", str(file)]
+    assert main(words) == 0
+    told = "1 of 3 rows have no response: their prompts are measured\n"
+    assert told in capsys.readouterr().err
+    file.write_text(json.dumps({"messages": TALK}) + "\n")
+    assert main(words) == 0
+    assert "no response" not in capsys.readouterr().err
