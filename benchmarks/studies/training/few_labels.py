@@ -257,7 +257,7 @@ def main(quick: bool = False, seeds: Sequence[int] = (), folder: Path | None = N
     cases = [(larger, "larger", True, seed) for seed in seeds]
     cases += [(form, kind, reads, seed) for seed in seeds for kind, reads in ways]
     found = side_by_side(case, cases, kept=folder / "cases.jsonl")
-    rows = [row for part in found for row in part]
+    rows = [row for part in found[len(seeds) :] + found[: len(seeds)] for row in part]
     right, said = compare(rows)
     draws = ", ".join(f"{many} (of {count or 'all'} labels)" for count, _, many in form.counts)
     page = Page("Few labels", __doc__.split("\n", 1)[0], quick=quick)

@@ -278,7 +278,7 @@ def test_long_rows_are_cut_left_out_or_refused_and_counted(capsys):
     assert fit_rows(rows, 6, "drop", what="rows") == [rows[1]]
     with pytest.raises(DataError, match=r"2 of 3 rows .*: the first is number 1, with 9"):
         fit_rows(rows, 6, "error", what="rows")
-    with pytest.raises(DataError, match="every prompt is longer"):
+    with pytest.raises(DataError, match="rows has room for an answer in 2 tokens"):
         fit_rows([([1, 2, 3], 2)], 2, "right", what="rows")
 
 

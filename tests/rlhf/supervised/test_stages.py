@@ -200,7 +200,7 @@ def test_fine_tuning_learns_answers_and_not_prompts(tokenizer):
 
 def test_a_prompt_longer_than_the_context_is_an_error(tokenizer):
     item = Demonstration("film " * 300, " good")
-    with pytest.raises(DataError, match="has room for an answer in 48 tokens$"):
+    with pytest.raises(DataError, match=r"has room for an answer in 48 tokens$"):
         SFTTrainer(
             Transformer(small(tokenizer)), tokenizer, ([item], [item]), SFTConfig(length=48), seed=0
         )
