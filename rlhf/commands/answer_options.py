@@ -77,12 +77,17 @@ def open_player(command: AnswerOptions, run: str | Path) -> LanguagePlayer:
         raise ConfigError(f"--max-new-tokens must be at least 1, not {command.max_new_tokens}")
     if command.max_length < 0:
         raise ConfigError(f"--max-length must be at least 1, not {command.max_length}")
+    options = _template_options(command.template_options)
+    for flag, given in (("--template-options", options), ("--system", command.system)):
+        if given and command.plain:
+            raise ConfigError(
+                f"with --plain there is no chat template to read {flag}: leave one out"
+            )
     device = resolve_device(command.device)
     weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
     turns = tokenizer.template is not None and not command.plain
-    options = _template_options(command.template_options)
-    _check_read(options, command, run, tokenizer.template)
+    _check_read(options, run, tokenizer.template)
     player = LanguagePlayer(
         model,
         tokenizer,
@@ -102,8 +107,6 @@ def open_player(command: AnswerOptions, run: str | Path) -> LanguagePlayer:
         threads=command.threads,
     )
     _ = player.sampling, player.room(), StopStrings(tokenizer, player.stop)
-    if command.system and command.plain:
-        raise ConfigError("with --plain there is no chat template to read --system: leave one out")
     if command.system and not player.talk.speaks_in_turns:
         raise ConfigError(f"{run} has no chat template, so there is no --system message")
     return player
@@ -120,22 +123,15 @@ def _template_options(text: str) -> dict[str, Any]:
         raise ConfigError(f"--template-options: {reason}") from None
 
 
-def _check_read(
-    options: Mapping[str, Any],
-    command: AnswerOptions,
-    run: str | Path,
-    template: ChatTemplate | None,
-) -> None:
+def _check_read(options: Mapping[str, Any], run: str | Path, template: ChatTemplate | None) -> None:
     """Refuses names that no chat template would read."""
     from playout.errors import ConfigError
 
-    if options and command.plain:
-        raise ConfigError(
-            "with --plain there is no chat template to read --template-options: leave one out"
-        )
-    if options and template is None:
+    if not options:
+        return
+    if template is None:
         raise ConfigError(f"{run} has no chat template, so nothing reads --template-options")
-    known = template.names if options and template is not None else []
+    known = template.names
     for name in options:
         if name not in known:
             listed = f"; it reads {', '.join(known)}" if known else ""

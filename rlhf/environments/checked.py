@@ -33,7 +33,7 @@ __all__ = [
     "fault_of_reward",
     "in_time",
     "kept_folder",
-    "kept_random_state",
+    "kept_process",
     "kind_of",
     "seed_generators",
 ]
@@ -92,7 +92,7 @@ def in_time(seconds: float, what: str, function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def kept_random_state() -> Iterator[None]:
+def _kept_random_state() -> Iterator[None]:
     """Puts Python's and NumPy's global generators back as they were, whatever happens inside."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
@@ -114,6 +114,13 @@ def kept_folder() -> Iterator[None]:
                 os.chdir(here)
 
 
+@contextmanager
+def kept_process() -> Iterator[None]:
+    """What own code may change of the process is as it was at the end: generators and folder."""
+    with _kept_random_state(), kept_folder():
+        yield
+
+
 def _folder() -> str:
     try:
         return os.getcwd()
@@ -131,7 +138,7 @@ def seed_generators(*names: str | int) -> None:
 class CheckedEnvironment:
     """One episode's environment, made when `reset` is called.
 
-    Every call leaves the global generators changed; see `kept_random_state`.
+    Every call leaves the global generators changed; see `kept_process`.
 
     Attributes:
         turn: Answers taken so far.

@@ -19,8 +19,7 @@ from playout.own_code import fault_of, load_object, trust, trust_module
 from playout.rlhf.environments.checked import (
     STOPS,
     in_time,
-    kept_folder,
-    kept_random_state,
+    kept_process,
     kind_of,
     seed_generators,
 )
@@ -144,7 +143,7 @@ def own_environment(
 
     try:
         # What it draws is the same in a run that goes on.
-        with kept_random_state(), kept_folder():
+        with kept_process():
             seed_generators(name)
             first = in_time(seconds, f"the environment {name}: making it", create)
     except (*STOPS, EnvironmentFault):
@@ -170,7 +169,7 @@ def own_environment(
             return list(itertools.islice(found, MAX_TASKS + 1))
 
         try:
-            with kept_random_state(), kept_folder():
+            with kept_process():
                 seed_generators(name, split)
                 found = in_time(seconds, f"the environment {name}: tasks({split!r})", ask)
         except (*STOPS, EnvironmentFault):

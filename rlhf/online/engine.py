@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.data.messages import Prompt, as_messages
-from playout.rlhf.environments.checked import CheckedEnvironment, kept_folder, kept_random_state
+from playout.rlhf.environments.checked import CheckedEnvironment, kept_process
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 from playout.rlhf.environments.prompts import PROMPTS
 from playout.rlhf.generation.cached_rows import CachedRows, WritingRules
@@ -134,7 +134,7 @@ class EpisodeEngine:
         self, requests: Sequence[EpisodeRequest], deadline: float, told: Callable[[int], object]
     ) -> list[Episode]:
         seats = [_Seat(self, request) for request in requests]
-        with kept_random_state(), kept_folder():
+        with kept_process():
             try:
                 live = [seat for seat in seats if seat.reset()]
                 if live:

@@ -15,7 +15,7 @@ import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError, DataError, EnvironmentFault
-from playout.rlhf.environments.checked import CheckedEnvironment, kept_folder, kept_random_state
+from playout.rlhf.environments.checked import CheckedEnvironment, kept_process
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.evaluation.evaluator import deviation
@@ -125,7 +125,7 @@ class EpisodeEvaluator:
         fault: EnvironmentFault | None = None
         for request in self.to_be_tried():
             made = CheckedEnvironment(self.factory, seconds=self.limits.call_seconds)
-            with kept_random_state(), kept_folder():
+            with kept_process():
                 try:
                     return made.lists_answers(request.seed)
                 except EnvironmentFault as error:

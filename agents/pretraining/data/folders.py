@@ -10,7 +10,6 @@ kinds are told of; a link to a picture that is read anyway is no further one.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,13 +27,13 @@ from playout.agents.pretraining.data.idx import idx_expected
 from playout.agents.pretraining.data.picture_files import (
     class_folders,
     files_below,
+    note,
     pictures_in,
     real_path,
     tell_of_empty,
     tell_of_others,
 )
 from playout.agents.pretraining.data.pictures import Bytes, Pictures, same_pixels
-from playout.agents.runs import ranks
 from playout.errors import DataError
 
 if TYPE_CHECKING:
@@ -275,12 +274,8 @@ def _check_layout(folder: Path, sides: list[str], version: int) -> None:
                 f"{root} holds {len(lying)} pictures beside the folders of classes, such as "
                 f"{lying[0].name}: move them into one, or away"
             )
-    if sides and others and ranks.is_first():
-        print(
-            f"note: {folder / sides[1]} is held out; not read beside it: {', '.join(others)}",
-            file=sys.stderr,
-            flush=True,
-        )
+    if sides and others:
+        note(f"{folder / sides[1]} is held out; not read beside it: {', '.join(others)}")
 
 
 def read_folder(

@@ -110,20 +110,18 @@ def real_path(path: Path) -> Path:
 
 def tell_of_others(others: Sequence[Path]) -> None:
     """Says how many files are not read, and names one of them."""
-    if others and ranks.is_first():
+    if others:
         what = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-        print(
-            f"note: {what} not read, of no kind of picture that is known: {others[0]}",
-            file=sys.stderr,
-            flush=True,
-        )
+        note(f"{what} not read, of no kind of picture that is known: {others[0]}")
 
 
 def tell_of_empty(names: Sequence[str]) -> None:
     """Says which classes have no picture to learn from."""
-    if names and ranks.is_first():
-        print(
-            f"note: no pictures to learn from in the folders of classes: {', '.join(names)}",
-            file=sys.stderr,
-            flush=True,
-        )
+    if names:
+        note(f"no pictures to learn from in the folders of classes: {', '.join(names)}")
+
+
+def note(text: str) -> None:
+    """Says something of data that are read all the same, once in a job."""
+    if ranks.is_first():
+        print(f"note: {text}", file=sys.stderr, flush=True)

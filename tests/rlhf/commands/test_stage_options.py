@@ -13,6 +13,7 @@ from playout.errors import ConfigError
 from playout.rlhf.commands.learn import classify, dpo, grpo, pretrain, reward, rlhf, sft
 from playout.rlhf.commands.options import check_numbers, data_file
 from playout.rlhf.stages import sizes
+from playout.rlhf.supervised.pretrain import PretrainConfig
 from playout.rlhf.supervised.sft import usual_rate
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
@@ -189,3 +190,8 @@ def test_large_models_are_fine_tuned_more_slowly_and_adapters_are_not():
     assert usual_rate(layer(64, 64)) == 5e-4
     assert usual_rate(large) == pytest.approx(1.365e-4, rel=1e-3)
     assert usual_rate(large.requires_grad_(False)) == 5e-4
+
+
+def test_as_much_is_masked_by_the_command_as_by_the_library():
+    """The flag's default stands in a module without torch, by itself."""
+    assert pretrain.Command().mask == PretrainConfig().mask

@@ -247,6 +247,17 @@ class Wanders(Dice):
         return None, 1.0, True
 
 
+def small_engine(**limits):
+    tokenizer = chat_tokenizer("chatml")
+    return EpisodeEngine(
+        small_model(tokenizer, length=64),
+        tokenizer,
+        limits=EpisodeLimits(**limits),
+        seed=0,
+        dtype=torch.float32,
+    )
+
+
 def test_a_run_stays_where_it_is_when_an_environment_or_a_reward_goes_elsewhere(
     tmp_path, monkeypatch
 ):
@@ -255,14 +266,7 @@ def test_a_run_stays_where_it_is_when_an_environment_or_a_reward_goes_elsewhere(
     Wanders.folder = str(tmp_path / "away")
     factory = own_environment(Wanders)
     assert os.getcwd() == str(tmp_path)
-    tokenizer = chat_tokenizer("chatml")
-    engine = EpisodeEngine(
-        small_model(tokenizer, length=64),
-        tokenizer,
-        limits=EpisodeLimits(max_new_tokens=2),
-        seed=0,
-        dtype=torch.float32,
-    )
+    engine = small_engine(max_new_tokens=2)
     (found,) = engine.run([EpisodeRequest(factory, None, 0, 0)])
     assert found.ended and not (tmp_path / "away").exists() and os.getcwd() == str(tmp_path)
 
@@ -281,14 +285,7 @@ def test_what_is_no_name_is_no_role():
 
 
 def test_an_episode_of_a_prompt_has_ended_where_its_answer_has():
-    tokenizer = chat_tokenizer("chatml")
-    engine = EpisodeEngine(
-        small_model(tokenizer, length=64),
-        tokenizer,
-        limits=EpisodeLimits(max_new_tokens=4),
-        seed=0,
-        dtype=torch.float32,
-    )
+    engine = small_engine(max_new_tokens=4)
     factory = prompt_environment(["the cat"])
     (task,) = factory.tasks("train")
     found = engine.run([EpisodeRequest(factory, task, 0, n) for n in range(60)])
