@@ -44,10 +44,10 @@ REMEDIES = {
     "+ batch normalisation": {"init": "he", "norm": "batch"},
     "+ both": {"init": "he", "norm": "batch", "residual": True},
 }
-NO_GRADIENT = 1e-20
-"""Where norms of zero are drawn."""
+NO_GRADIENT = 1e-20  # where norms of zero are drawn
 NAUGHT = f" (a line at {NO_GRADIENT:g}: none at all)."
 CHOSEN = "Early stopping chooses its step by other held-out data than that which is told of."
+EXAMINED = 100  # steps between two looks at held-out data, at most: one costs as much as 25
 STILL = Augmentation(shift=0.0)
 # Against overfitting: settings, and whether the whole data is there.
 OVERFITTING: dict[str, dict[str, Any]] = {
@@ -90,9 +90,10 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     layers = [module for module in trainer.trunk.modules() if isinstance(module, Layer)]
     curve, norms, diverged = [], [], False
     best, counts = -np.inf, (0, 0.0, 0.0)
+    every = max(PretrainTrainer.steps_an_update, min(EXAMINED, steps // 2))
     try:
         while not trainer.finished:
-            trainer.steps_an_update = PretrainTrainer.steps_an_update if trainer.steps else 1
+            trainer.steps_an_update = every if trainer.steps else 1
             try:
                 found = trainer.update()
             except DivergedError:  # one of the findings here
@@ -255,9 +256,8 @@ def depths(found: Found, side: Side) -> tuple[list[Any], list[Any], list[str]]:
 def clipping(found: Found, side: Side) -> tuple[list[Any], list[str]]:
     """Rows with and without clipping, and what they say."""
     runs = {key[1]: runs for key, runs in found.items() if key[0] == "clipping"}
-    rows = [
-        {"gradients": name, f"held out, {side.unit}": side.cell(of)} for name, of in runs.items()
-    ]
+    held = f"held out, {side.unit}"
+    rows = [{"gradients": name, held: side.cell(of)} for name, of in runs.items()]
     (plain, without), (clipped, with_limit) = runs.items()
     return rows, [f"Gradients {clipped}: {side.against(with_limit, without, plain)}."]
 
