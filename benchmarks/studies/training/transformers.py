@@ -190,7 +190,7 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
 
     Tables are "depth", "clipping" and "overfitting".
     """
-    sizes, steps = ((2, 8), 60) if quick else ((2, 8, 32, 64), 300)
+    sizes, steps = ((2, 8), 60) if quick else ((2, 16, 64), 300)
     found: dict[tuple[str, ...], Case] = {
         ("depth", name, f"{layers} layers"): Case(parts, layers, steps, {"learning_rate": 3e-3})
         for layers in reversed(sizes)
