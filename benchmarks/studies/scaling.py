@@ -179,13 +179,7 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         found["language law"] = {key: value for key, value in law.items() if key != "law"}
     surface = predict_largest(language)
     found["language surface"] = surface
-    page.findings([
-        f"Parameters and tokens together: the exponents are {surface['alpha']:.2f} and "
-        f"{surface['beta']:.2f}. The dearest run, which was left out, should need "
-        f"{surface['predicted']:.3f} bits a byte (leaving out any other: "
-        f"{surface['range'][0]:.3f} to {surface['range'][1]:.3f}); measured were "
-        f"{surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
-    ])  # fmt: skip
+    page.findings([_surface_words(surface)])
     found |= add_boards(page, folder, boards)
     print(f"wrote {page.write(folder)}")
     if not quick:
@@ -210,6 +204,19 @@ def claims_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, law in laws.items()
     ]
+
+
+def _surface_words(surface: Mapping[str, Any]) -> str:
+    """How the form was chosen, and what it foretold."""
+    off = [f"{form} by {100 * value:.1f} %" for form, value in surface["off, of left out"].items()]
+    low, high = surface["range"]
+    return (
+        f"Parameters and tokens together: of runs that are left out one by one, {' and '.join(off)}"
+        f" off, so {surface['form']} is taken, with the exponents {surface['alpha']:.2f} and "
+        f"{surface['beta']:.2f}. The dearest run, which none of this has seen, should need "
+        f"{surface['predicted']:.3f} bits a byte (leaving out any other: {low:.3f} to {high:.3f}); "
+        f"measured were {surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
+    )
 
 
 def _words(law: dict[str, Any], what: str = "Loss") -> str:

@@ -1,7 +1,7 @@
 """Power laws of loss: fitted to runs, in size, text and compute, and asked about a larger one.
 
-`a + b * x ** -c` of one thing, or of parameters and tokens together (Hoffmann et al. 2022); ranges
-come from leaving runs out. The runs and the page are scaling.py's.
+`a + b * x ** -c` of one thing, or of parameters and tokens together, by a sum (Hoffmann et al.
+2022) or a product; ranges come from leaving runs out. The runs and the page are scaling.py's.
 """
 
 from __future__ import annotations
@@ -62,10 +62,20 @@ def fit(x: Sequence[float], y: Sequence[float], *, floor: float | None = None) -
     )
 
 
+SUM, PRODUCT = FORMS = ("a sum of powers", "a product of powers")
+"""Of what a surface is made, besides its floor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """`floor + a * parameters ** -alpha + b * tokens ** -beta` (Hoffmann et al. 2022, eq. 2)."""
+    """The loss by parameters and tokens.
 
+    `floor + a * parameters ** -alpha + b * tokens ** -beta` (Hoffmann et al. 2022, eq. 2): what is
+    lost to a model's size stays, whatever it reads. Or, as a product, `floor + a * parameters **
+    -alpha * b * tokens ** -beta`: large models also learn faster, as where training is short.
+    """
+
+    form: str
     floor: float
     a: float
     alpha: float
@@ -74,14 +84,18 @@ class Surface:
 
     def __call__(self, parameters: float, tokens: float) -> float:
         """The loss of a model of a size after so much text."""
-        return self.floor + self.a * parameters**-self.alpha + self.b * tokens**-self.beta
+        x, y = self.a * parameters**-self.alpha, self.b * tokens**-self.beta
+        return self.floor + (x + y if self.form == SUM else x * y)
 
 
-def fit_surface(rows: Sequence[dict[str, Any]], near: Surface | None = None) -> Surface:
+def fit_surface(
+    rows: Sequence[dict[str, Any]], form: str = SUM, near: Surface | None = None
+) -> Surface:
     """The surface nearest to runs in the logarithm, by Huber's loss, from six beginnings.
 
     Args:
         rows: with `parameters`, `tokens` and `held-out loss`; at least six.
+        form: SUM, or PRODUCT, whose `b` is 1.
         near: where to begin, instead.
     """
     from scipy.optimize import least_squares
@@ -93,48 +107,67 @@ def fit_surface(rows: Sequence[dict[str, Any]], near: Surface | None = None) -> 
     )
 
     def miss(p: Floats) -> Floats:
-        parts = np.stack([np.full(len(n), p[0]), p[1] - p[2] * np.log(n), p[3] - p[4] * np.log(d)])
-        found: Floats = logsumexp(parts, axis=0) - np.log(y)
+        parts = [np.full(len(n), p[0]), p[1] - p[2] * np.log(n), -p[3] * np.log(d)]
+        parts = [*parts[:2], parts[2] + p[4]] if form == SUM else [parts[0], parts[1] + parts[2]]
+        found: Floats = logsumexp(np.stack(parts), axis=0) - np.log(y)
         return found
 
-    low, high = [-10.0, -20.0, 0.0, -20.0, 0.0], [float(np.log(y.min())), 30.0, 2.0, 30.0, 2.0]
-    best, cost = np.zeros(5), np.inf
+    low = [-10.0, -20.0, 0.0, 0.0, -20.0]
+    high = [float(np.log(y.min())), 50.0, 2.0, 2.0, 50.0]
+    best, cost, used = np.zeros(5), np.inf, 5 if form == SUM else 4
+    sizes = np.log(n.mean()), np.log(d.mean())
     guesses = [
-        [np.log(floor * y.min()), power * np.log(n.mean()), power, power * np.log(d.mean()), power]
+        [np.log(floor * y.min()), power * (sizes[0] if form == SUM else sum(sizes)), power, power,
+         power * sizes[1]]
         for floor in (0.2, 0.5, 0.8)
         for power in (0.25, 0.6)
-    ]
+    ]  # fmt: skip
     if near is not None:
         logs = [float(np.log(x)) for x in (near.floor, near.a, near.b)]
-        guesses = [[logs[0], logs[1], near.alpha, logs[2], near.beta]]
+        guesses = [[logs[0], logs[1], near.alpha, near.beta, logs[2]]]
+    lower, upper = np.array(low[:used]), np.array(high[:used])
     for guess in guesses:
-        start = np.clip(guess, np.array(low) + 1e-6, np.array(high) - 1e-6)
-        found = least_squares(miss, start, bounds=(low, high), loss="huber", f_scale=1e-2)
+        start = np.clip(guess[:used], lower + 1e-6, upper - 1e-6)
+        found = least_squares(miss, start, bounds=(lower, upper), loss="huber", f_scale=1e-2)
         if found.cost < cost:
-            best, cost = found.x, found.cost
-    floor, a, alpha, b, beta = best
-    return Surface(*(float(x) for x in (np.exp(floor), np.exp(a), alpha, np.exp(b), beta)))
+            best[:used], cost = found.x, found.cost
+    floor, a, alpha, beta, b = best
+    return Surface(form, *(float(x) for x in (np.exp(floor), np.exp(a), alpha, np.exp(b), beta)))
 
 
 def predict_largest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the surface without the dearest run says of it, and the range without any other."""
+    """What a surface without the dearest run says of it, and the range without any other.
+
+    The form is that which tells each of the other runs best when it is left out in its turn.
+    """
     ordered = sorted(rows, key=lambda row: row["operations"])
     known, last = ordered[:-1], ordered[-1]
 
-    def asked(surface: Surface) -> float:
-        return surface(last["parameters"], last["tokens"])
+    def asked(surface: Surface, row: dict[str, Any]) -> float:
+        return surface(row["parameters"], row["tokens"])
 
-    surface = fit_surface(known)
-    without = [
-        asked(fit_surface([*known[:i], *known[i + 1 :]], surface)) for i in range(len(known))
-    ]
-    predicted, measured = asked(surface), float(last["held-out loss"])
+    fits, off = {}, {}
+    for form in FORMS:
+        whole = fit_surface(known, form)
+        without = [
+            fit_surface([*known[:i], *known[i + 1 :]], form, whole) for i in range(len(known))
+        ]
+        fits[form] = whole, without
+        told = [
+            asked(one, row) / row["held-out loss"] for one, row in zip(without, known, strict=True)
+        ]
+        off[form] = float(np.sqrt(np.mean(np.square(np.log(told)))))
+    surface, without = fits[min(off, key=lambda form: off[form])]
+    others = [asked(one, last) for one in without]
+    predicted, measured = asked(surface, last), float(last["held-out loss"])
     return {
+        "form": surface.form,
+        "off, of left out": off,
         "alpha": surface.alpha,
         "beta": surface.beta,
         "floor": surface.floor,
         "predicted": predicted,
-        "range": (min(without), max(without)),
+        "range": (min(others), max(others)),
         "measured": measured,
         "off by": abs(predicted - measured) / measured,
     }

@@ -8,6 +8,8 @@ from playout.benchmarks.studies.scaling import add_boards
 from playout.benchmarks.studies.smaller_language import halves
 from playout.benchmarks.studies.training import solved_boards
 from playout.benchmarks.studies.training.laws import (
+    PRODUCT,
+    SUM,
     Law,
     Surface,
     cost_of,
@@ -19,36 +21,58 @@ from playout.benchmarks.studies.training.laws import (
 from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
 from torch import nn
 
-LAW = Surface(0.9, 40.0, 0.35, 300.0, 0.4)
+LAW = Surface(SUM, 0.9, 40.0, 0.35, 300.0, 0.4)
+TOGETHER = Surface(PRODUCT, 0.7, 60.0, 0.1, 1.0, 0.18)
 
 
-def runs(noise=0.0):
+def runs(noise=0.0, law=LAW):
     rng = np.random.default_rng(0)
     return [
         {
             "parameters": parameters,
             "tokens": tokens,
             "operations": 6 * parameters * tokens,
-            "held-out loss": LAW(parameters, tokens) * float(np.exp(noise * rng.normal())),
+            "held-out loss": law(parameters, tokens) * float(np.exp(noise * rng.normal())),
         }
         for parameters in (5e3, 2e4, 8e4, 3e5)
         for tokens in (1e6, 3e6, 1e7)
     ]
 
 
-def test_the_surface_of_exact_losses_is_found():
-    found = fit_surface(runs())
-    assert found.alpha == pytest.approx(LAW.alpha, abs=0.02)
-    assert found.beta == pytest.approx(LAW.beta, abs=0.03)
-    assert found(1e6, 1e8) == pytest.approx(LAW(1e6, 1e8), rel=0.01)
+def test_surfaces_are_what_their_forms_say():
+    assert LAW(1e6, 1e8) == pytest.approx(0.9 + 40 * 1e6**-0.35 + 300 * 1e8**-0.4)
+    assert TOGETHER(1e6, 1e8) == pytest.approx(0.7 + 60 * 1e6**-0.1 * 1e8**-0.18)
 
 
-def test_the_dearest_run_is_predicted_from_the_others():
-    found = predict_largest(runs(noise=0.003))
-    assert found["measured"] == runs(noise=0.003)[-1]["held-out loss"]
+@pytest.mark.parametrize("law", [LAW, TOGETHER], ids=["sum", "product"])
+def test_the_surface_of_exact_losses_is_found(law):
+    found = fit_surface(runs(law=law), law.form)
+    assert found.alpha == pytest.approx(law.alpha, abs=0.02)
+    assert found.beta == pytest.approx(law.beta, abs=0.03)
+    assert found(1e6, 1e8) == pytest.approx(law(1e6, 1e8), rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", [LAW, TOGETHER], ids=["sum", "product"])
+def test_the_dearest_run_is_predicted_from_the_others(law):
+    found = predict_largest(runs(0.003, law))
+    assert found["form"] == law.form
+    off = found["off, of left out"]
+    assert off[law.form] == min(off.values()) and 0.001 < off[law.form] < 0.01
+    assert found["measured"] == runs(0.003, law)[-1]["held-out loss"]
     assert found["off by"] < 0.02
     low, high = found["range"]
     assert low <= found["predicted"] * 1.001 and found["predicted"] <= high * 1.001
+
+
+@pytest.mark.slow
+def test_the_form_of_a_law_is_chosen_without_the_run_that_it_has_to_predict():
+    rows = runs(0.003)
+    asked = predict_largest(rows)
+    other = predict_largest([*rows[:-1], rows[-1] | {"held-out loss": 9.0}])
+    same = ("form", "off, of left out", "predicted", "range")
+    assert [asked[key] for key in same] == [other[key] for key in same]
+    assert other["measured"] == 9.0
 
 
 def test_the_frontier_holds_what_no_cheaper_run_beats():
