@@ -10,7 +10,13 @@ from typing import Annotated, Any
 
 from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.kinds import EvalOptions, find_kind, folder_kind, own_policy
+from playout.agents.runs.kinds import (
+    EvalOptions,
+    find_kind,
+    folder_kind,
+    folder_of,
+    own_policy,
+)
 from playout.agents.runs.options import check_device, make_command, run_options_last
 from playout.agents.runs.reporting import keep_noted, must_be_writable, write_json
 from playout.agents.runs.signals import Interrupted
@@ -123,7 +129,7 @@ def evaluate(
     Returns:
         What it measured, as plain data.
     """
-    command = make_command(Command, run=os.fspath(run), **options)
+    command = make_command(Command, run=str(folder_of(run)), **options)
     check_device(command)
     if command.json is not None:
         must_be_writable(command.json)

@@ -79,7 +79,7 @@ class Command(TrainingOptions):
     best. 0: what is held out chooses, and so flatters what is reported of it."""
 
     image_size: int = 0
-    """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
+    """Both sides of pictures of a folder, or of frames; 0: as they are, of frames 64."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
     """Begin with the trunk of this run of pretrain-trunk, alphazero or ppo, at its best checkpoint;
@@ -115,8 +115,6 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Train, then say what to do next."""
-    if not command.data and command.resume is None:
-        raise ConfigError("say what to learn from: playout pretrain-trunk fashion-mnist")
     run = _train(command)
     if not command.quiet:
         probe = ("--probe", "linear") if run.config.get("classes") else ()  # it reads labels
@@ -160,6 +158,8 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
+        if not command.data:
+            raise ConfigError("say what to learn from: playout pretrain-trunk fashion-mnist")
         _refuse_unused(command)
     check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)

@@ -30,7 +30,7 @@ from playout.agents.pretraining.data.sources import (
     trust_typed,
 )
 from playout.agents.pretraining.probes import MAX_ROWS, probe
-from playout.agents.pretraining.run import data_of
+from playout.agents.pretraining.run import data_of, refuse_play, use_threads
 from playout.agents.pretraining.trunk import Trunk, trunk_of
 from playout.agents.runs.checkpoint.chosen import choose_checkpoint
 from playout.agents.runs.devices import resolve_device, resolve_dtype
@@ -48,7 +48,10 @@ def evaluate_trunk(
     Raises:
         ConfigError: the run has no trunk, or data of another shape. DataError: there are no labels.
     """
+    named = options.data or run.kind == "pretrain-trunk"  # and no game that a run has learned
+    refuse_play(options, game if named else None)
     chosen, options = choose_checkpoint(run, options)
+    use_threads(options)
     trunk = trunk_of(run, options.which)
     name, data = _data(run, options, trunk, game)
     if data.train.shape != trunk.shape:

@@ -13,10 +13,28 @@ from playout.agents.pretraining.objectives.reconstruction import (
     Masked,
     VariationalAutoencoder,
 )
+from playout.agents.pretraining.trunk import BOARDS
 from playout.agents.runs.devices import to_device
+from playout.agents.runs.reporting import must_be_writable
+from playout.errors import ConfigError
 from torch import Tensor
 
 COLUMNS = 10
+
+
+def check_picture(path: Path) -> None:
+    """Finds out before the work whether a picture can be written to a file.
+
+    Raises:
+        ConfigError: its suffix is of no kind of picture. DataError: it cannot be written.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    must_be_writable(path)
+    if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise ConfigError(
+            f"{path} names no kind of picture that can be written: use {path.stem}.png"
+        )
 
 
 @torch.no_grad()
@@ -41,6 +59,7 @@ def draw_reconstructions(
     generator = torch.Generator().manual_seed(seed)
     device = next(objective.parameters()).device
     images = to_device(data.images(np.arange(min(COLUMNS, len(data)))), device)
+    of_board = isinstance(objective.trunk.net, BOARDS)
     rows: list[tuple[str, Tensor]] = [("held out", images)]
     if isinstance(objective, Masked):
         shape = objective.trunk.shape
@@ -57,7 +76,7 @@ def draw_reconstructions(
         len(rows), len(images), figsize=(len(images), 1.1 * len(rows)), squeeze=False
     )
     for line, (name, pictures) in zip(axes, rows, strict=True):
-        for axis, picture in zip(line, _to_show(pictures), strict=False):
+        for axis, picture in zip(line, _to_show(pictures, of_board=of_board), strict=False):
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
@@ -66,11 +85,14 @@ def draw_reconstructions(
     pyplot.close(figure)
 
 
-def _to_show(pictures: Tensor) -> list[np.ndarray]:
-    """Grey or RGB arrays; of planes of a board: own stones bright, the other's half as bright."""
+def _to_show(pictures: Tensor, *, of_board: bool) -> list[np.ndarray]:
+    """Grey or RGB arrays [H, W] or [H, W, 3]; of several frames of one picture the latest.
+
+    Of planes of a board own stones are bright, the other's half as bright.
+    """
     array = pictures.detach().float().cpu().numpy()
-    if array.shape[1] == 1:
-        return list(array[:, 0])
-    if array.shape[1] == 3:
+    if of_board and array.shape[1] > 1:
+        return list(np.clip(array[:, 0] + 0.5 * array[:, 1], 0, 1))
+    if not of_board and array.shape[1] == 3:
         return list(array.transpose(0, 2, 3, 1))
-    return list(np.clip(array[:, 0] + 0.5 * array[:, 1], 0, 1))
+    return list(array[:, -1])

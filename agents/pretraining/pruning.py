@@ -50,7 +50,7 @@ class Pruning:
         skip: names of parameters that are left alone.
 
     Raises:
-        ConfigError: an unknown pattern, or a share that leaves nothing or all.
+        ConfigError: an unknown pattern, or a share that leaves nothing of a layer, or all of all.
     """
 
     def __init__(
@@ -66,6 +66,14 @@ class Pruning:
         left = {*getattr(net, "undecayed", ()), *skip}
         named = [(n, p) for n, p in net.named_parameters() if p.ndim > 1 and n not in left]
         self.parts = [(p, make_mask(p, share, pattern)) for _, p in named]
+        for (name, _), (_, mask) in zip(named, self.parts, strict=True):
+            if not mask.any():
+                raise ConfigError(
+                    f"--sparsity {share:g} leaves none of the {mask.numel():,} weights of {name}: "
+                    "choose less"
+                )
+        if all(mask.all() for _, mask in self.parts):
+            raise ConfigError(f"--sparsity {share:g} sets no weight to zero: choose more")
         self.apply()
 
     @torch.no_grad()

@@ -29,10 +29,10 @@ from playout.agents.pretraining.data.repeats import tell_of_repeats
 from playout.agents.pretraining.data.sources import digest, read_otherwise
 from playout.agents.pretraining.data.sources import load as load_data
 from playout.agents.pretraining.objectives.labels import Classes
-from playout.agents.pretraining.objectives.reconstruction import Autoencoder, Masked
-from playout.agents.pretraining.pictures import draw_reconstructions
+from playout.agents.pretraining.objectives.reconstruction import RECONSTRUCTING, Autoencoder, Masked
+from playout.agents.pretraining.pictures import check_picture, draw_reconstructions
 from playout.agents.pretraining.trainer import PretrainTrainer
-from playout.agents.pretraining.trunk import Trunk, learned_trunk, restore_trunk
+from playout.agents.pretraining.trunk import BOARDS, Trunk, learned_trunk, restore_trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.checkpoint.chosen import Chosen, choose_checkpoint, tell_checkpoint
 from playout.agents.runs.config import from_dict
@@ -63,24 +63,46 @@ class TrunkPlayer:
     heads: Classes | None = None
 
     @torch.no_grad()
-    def act(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """`[N, C, H, W]` in [0, 1] to `[N, num_features]`."""
+    def act(self, images: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """`[N, C, H, W]` in [0, 1] to `[N, num_features]`.
+
+        Raises:
+            ConfigError: they have another shape, or are no such numbers, as bytes are not.
+        """
         return self.trunk.vector(self._placed(images)).float().cpu().numpy()
 
     @torch.no_grad()
-    def probabilities(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def probabilities(self, images: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """`[N, C, H, W]` in [0, 1] to probabilities of `classes`, `[N, K]`.
 
         Raises:
-            RunError: it has learned no classes of pictures.
+            RunError: it has learned no classes of pictures. ConfigError: as `act`.
         """
         if self.heads is None:
             raise RunError("only what has learned classes of pictures, by labels, tells them")
         return self.heads.logits(self._placed(images)).softmax(1).cpu().numpy()
 
-    def _placed(self, images: npt.NDArray[np.float32]) -> Tensor:
-        device = next(self.trunk.parameters()).device
-        return to_device(np.ascontiguousarray(images, np.float32), device)
+    def _placed(self, images: npt.ArrayLike) -> Tensor:
+        of_board = isinstance(self.trunk.net, BOARDS)
+        what = "boards" if of_board else "pictures"
+        try:
+            found = np.ascontiguousarray(images, np.float32)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{what} cannot be read as an array of numbers: {error}") from None
+        if found.ndim != 4 or found.shape[1:] != self.trunk.shape:
+            wanted = ", ".join(map(str, self.trunk.shape))
+            raise ConfigError(
+                f"{what} must have shape [N, {wanted}] (channels, rows, columns behind their "
+                f"number), not {list(found.shape)}"
+            )
+        if not np.isfinite(found).all():
+            raise ConfigError(f"{what} hold NaN or infinity")
+        if not of_board and found.size and (found.min() < 0 or found.max() > 1):
+            raise ConfigError(
+                f"pictures are numbers from 0 to 1, not from {found.min():g} to {found.max():g}: "
+                "divide bytes by 255"
+            )
+        return to_device(found, next(self.trunk.parameters()).device)
 
 
 def load(
@@ -91,6 +113,7 @@ def load(
     game: object | None = None,
 ) -> TrunkPlayer:
     """The trunk of a checkpoint, with the heads of classes that it has learned."""
+    use_threads(machine)
     step, state = run.load(which, only=("model", "network", "objective"))
     trunk = learned_trunk(state, run.path)
     classes, heads = (), None
@@ -105,6 +128,25 @@ def load(
         raise CheckpointError(f"checkpoint {step} of {run.path}: {reason}") from None
     device = resolve_device(machine.device)
     return TrunkPlayer(trunk.eval().to(device), classes, heads and heads.to(device))
+
+
+def use_threads(machine: MachineOptions) -> None:
+    """Lets torch compute on as many threads as are asked for; 0 leaves it as it is."""
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+
+
+def refuse_play(options: EvalOptions, game: object | None = None) -> None:
+    """Raises ConfigError for options of acting and playing, where a trunk is measured on data.
+
+    Args:
+        options: what is asked for.
+        game: given beside them, where data name their own.
+    """
+    where = "for a trunk, which is measured on data"
+    options.refuse_unused("episodes", "opponents", "simulations", "stochastic", where=where)
+    if game is not None:
+        raise ConfigError(f"--game does nothing {where}: leave it out")
 
 
 def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
@@ -155,6 +197,7 @@ def _trainer(
     run: RunDir, which: str | int, data: Split, machine: MachineOptions
 ) -> PretrainTrainer:
     device = resolve_device(machine.device)
+    use_threads(machine)
     _, state = run.load(which)
     config = from_dict(PretrainConfig, run.config["pretrain"], where=str(run.path))
     if config.teacher and not RunDir.is_run(Path(config.teacher)):
@@ -174,6 +217,7 @@ def _trainer(
 
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """The objective on held-out data, or the classes of given pictures."""
+    refuse_play(options, game)
     chosen, options = choose_checkpoint(run, options)
     if options.pictures:
         return _told(run, options, chosen)
@@ -192,7 +236,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
     for name, value in measured.items():
         print(f"{name:16} {value:.4f}")
-    if trainer.objective.needs_labels:
+    if trainer.config.objective == "supervised" and "accuracy" in measured:
         count = independent(test, rows)
         low, high = share_interval(measured["accuracy"] * count, count)
         print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
@@ -233,16 +277,22 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
             player = player.with_simulations(options.simulations)
         play_games(player, options)
         return
+    objective = run.config["pretrain"]["objective"]
+    if objective not in RECONSTRUCTING:
+        probe = ("--probe", "linear") if run.config.get("classes") else ()
+        raise RunError(
+            f"{run.path} learned {objective}, which draws nothing; measure it with: "
+            f"{run.command_for('eval', *probe)}"
+        )
+    for name in ("simulations", "second", "opponent", "episodes"):
+        if getattr(options, name) != getattr(PlayOptions(), name):
+            raise ConfigError(f"--{name} does nothing where pictures are drawn: leave it out")
+    path = options.out or run.path / "pictures.png"
+    check_picture(path)
     data = data_of(run)
     trainer = _trainer(run, options.which, data, options)
     try:
-        if not isinstance(trainer.objective, Autoencoder | Masked):
-            probe = ("--probe", "linear") if data.train.classes else ()
-            raise RunError(
-                f"{run.path} learned {trainer.config.objective}, which draws nothing; measure it "
-                f"with: {run.command_for('eval', *probe)}"
-            )
-        path = options.out or run.path / "pictures.png"
+        assert isinstance(trainer.objective, Autoencoder | Masked)
         draw_reconstructions(trainer.objective, data.test, path, seed=options.seed)
     finally:
         trainer.close()

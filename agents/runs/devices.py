@@ -31,6 +31,7 @@ Nest = Any
 """An array, a tensor, None, or a dict, list or tuple of nests."""
 
 _ALIGNMENT = 16  # bytes
+MAX_THREADS = 1024
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 INT8 = "int8"  # what answers of board networks may be computed in besides, on a processor
 
@@ -144,9 +145,14 @@ def cores() -> int:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raises ConfigError for a negative number of threads; None and 0 leave the choice to us."""
-    if threads is not None and threads < 0:
-        raise ConfigError(f"--threads must not be negative, not {threads}")
+    """Raises ConfigError for a number of threads that no machine has.
+
+    None and 0 leave the choice to us. Each thread is one of the system's: some ten thousand take
+    the whole machine with them.
+    """
+    if threads is not None and not 0 <= threads <= MAX_THREADS:
+        what = "must not be negative" if threads < 0 else f"must be at most {MAX_THREADS}"
+        raise ConfigError(f"--threads {what}, not {threads}")
 
 
 def keep_freed_memory() -> bool:

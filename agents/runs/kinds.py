@@ -274,12 +274,27 @@ def find_kind(run: RunDir, *, wanted: str) -> RunKind:
     return cast(RunKind, import_module(module))
 
 
+def folder_of(run: str | PathLike[str]) -> Path:
+    """The folder of a run that somebody names in Python.
+
+    Raises:
+        ConfigError: It is neither a path nor a run.
+    """
+    try:
+        return Path(run)
+    except TypeError:
+        raise ConfigError(
+            f"a run is the path of its folder or what training returned, not {run!r}"
+        ) from None
+
+
 def folder_kind(path: str | PathLike[str]) -> Any | None:
     """What implements the folder of a model that is no run, or None."""
-    if RunDir.is_run(Path(path)):
+    folder = folder_of(path)
+    if RunDir.is_run(folder):
         return None
     for file, module in FOLDERS.items():
-        if (Path(path) / file).is_file():
+        if (folder / file).is_file():
             return import_module(module)
     return None
 

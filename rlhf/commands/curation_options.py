@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from playout.rlhf.commands.options import OptionalFile
+from playout.rlhf.commands.options import OptionalFile, check_beside
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playout.rlhf.data.records import Tell
     from playout.rlhf.generation.tokenizer import Tokenizer
 
-__all__ = ["CurationOptions", "Texts", "curated", "mixed_texts", "say_passes"]
+__all__ = ["CurationOptions", "Texts", "check_curation", "curated", "mixed_texts", "say_passes"]
 
 HELD_OUT_TEXTS = 400
 """Of each corpus; enough for bits a byte."""
@@ -81,6 +81,18 @@ class Texts:
             return parts[0], together, {}
         each = {name: Corpus.of(tokenizer, texts) for name, texts in held.items()}
         return Mixture(tuple(parts), tuple(self.shares.values())), together, each
+
+
+def check_curation(command: CurationOptions) -> None:
+    """Refuses shares of filters that are not asked for.
+
+    Raises:
+        ConfigError: It names the flag.
+    """
+    if command.dedup != "near":
+        check_beside(command, "--dedup near", "near")
+    if not command.like:
+        check_beside(command, "--like FILE", "like_share")
 
 
 def mixed_texts(command: CurationOptions, *, tell: Tell | None = None) -> Texts | None:

@@ -25,6 +25,7 @@ from playout.rlhf.stages.sizes import recipe
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from playout.rlhf.supervised.trainer import LearnConfig
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "OptionalRun",
     "PolicyOptions",
     "RequiredRun",
+    "RouterOptions",
     "Size",
     "StageOptions",
     "TextOptions",
+    "check_beside",
     "check_numbers",
     "data_file",
     "learn_config",
@@ -58,6 +61,36 @@ OptionalRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="")]
 OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
 
 T = TypeVar("T", bound=TrainingOptions)
+
+
+def check_beside(command: "DataclassInstance", needed: str, *names: str) -> None:
+    """Refuses options that do nothing without another, where that is not given.
+
+    Args:
+        command: A dataclass of options.
+        needed: The other flag, such as `--dedup near`.
+        names: Fields of those that mean something only beside it.
+
+    Raises:
+        ConfigError: One of them is not as it is by default; it is named.
+    """
+    usual = {field.name: field.default for field in fields(command)}
+    for name in names:
+        if getattr(command, name) != usual[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} does nothing without {needed}; give that, too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterOptions:
+    """How a new mixture of experts learns to divide its tokens; kept with the model."""
+
+    router_balance: float = 0.01
+    """With --experts: weight of the loss that spreads tokens evenly over experts."""
+    router_z: float = 0.001
+    """With --experts: weight of the loss that keeps the router's logits small."""
+
+
 SOURCES = ("auto", "real", "synthetic")
 """What `--data` names where it names no file."""
 # Whole numbers whose default is not 0, but which 0 switches off; and numbers of either sign.

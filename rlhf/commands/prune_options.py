@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.trainer import SupervisedTrainer
 
-__all__ = ["PruneOptions", "drop", "narrow"]
+__all__ = ["PruneOptions", "check_pruning", "drop", "narrow"]
 
 Pattern = Annotated[
     Literal["unstructured", "2:4", "heads", "channels"],
@@ -34,18 +34,34 @@ class PruneOptions:
     stay there; whole heads or channels are removed, and the model is smaller and faster for it."""
 
 
+def check_pruning(command: PruneOptions, *, base: bool) -> None:
+    """Refuses what prunes nothing.
+
+    Args:
+        command: What is asked for.
+        base: Whether there is a model to prune.
+
+    Raises:
+        ConfigError: It names the flag.
+    """
+    from playout.errors import ConfigError
+
+    if command.sparsity and not base:
+        raise ConfigError("there is nothing to prune in a new model; name one with --base RUN")
+    if command.pattern != "unstructured" and not command.sparsity:
+        raise ConfigError(f"--pattern {command.pattern} needs --sparsity, such as 0.5")
+
+
 def narrow(command: PruneOptions, model: Transformer) -> Transformer:
     """The model without the heads or channels that go; the model itself where none do.
 
     Raises:
         ConfigError: The flags mean nothing.
     """
-    from playout.errors import ConfigError
     from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
 
+    check_pruning(command, base=True)
     if not command.sparsity:
-        if command.pattern != "unstructured":
-            raise ConfigError(f"--pattern {command.pattern} needs --sparsity, such as 0.5")
         return model
     if command.pattern in NARROWED:
         return narrowed(model, command.sparsity, command.pattern)

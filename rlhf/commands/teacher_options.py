@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from playout.rlhf.commands.options import HeldWeights, OptionalRun
+from playout.rlhf.commands.options import HeldWeights, OptionalRun, check_beside
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playout.rlhf.model.adapters.teacher import Teacher
     from playout.rlhf.model.transformer import TransformerConfig
 
-__all__ = ["TeacherOptions", "load_teacher"]
+__all__ = ["TeacherOptions", "check_teaching", "load_teacher"]
 
 Divergence = Annotated[Literal["forward", "reverse", "jsd"], arg(metavar="forward|reverse|jsd")]
 
@@ -41,6 +41,17 @@ class TeacherOptions:
     teacher_weights: HeldWeights = "float32"
     """With --teacher: the type in which it is held; the others take a half, a quarter, an eighth of
     the memory."""
+
+
+def check_teaching(command: TeacherOptions) -> None:
+    """Refuses what says how to imitate where no teacher is named.
+
+    Raises:
+        ConfigError: It names the flag.
+    """
+    if not command.teacher:
+        names = ("teacher_temperature", "label_weight", "divergence", "teacher_weights")
+        check_beside(command, "--teacher", *names)
 
 
 def load_teacher(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from playout.errors import DataError
+from playout.errors import ConfigError, DataError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.data.records import Demonstration, Preference
 from playout.rlhf.data.rows import at_row
@@ -202,7 +202,12 @@ def row_length(asked: int, usual: int, context: int, longest: int, *, own: bool)
         context: Of the model.
         longest: Row of the data.
         own: Whether the data are the person's own and not those that come with playout.
+
+    Raises:
+        ConfigError: A single token is asked for, which says nothing of a text.
     """
+    if asked == 1:
+        raise ConfigError("--max-length 1 leaves nothing of a text; give 2 tokens or more")
     if asked:
         return min(asked, context)
     return min(context, max(usual, min(longest, OWN_LENGTH)) if own else usual)

@@ -25,10 +25,12 @@ __all__ = [
     "Source",
     "at_row",
     "check_text",
+    "csv_lines",
     "name_of",
     "number_field",
     "read_bytes",
     "read_rows",
+    "read_split",
     "suffix_of",
     "text_field",
     "to_text",
@@ -120,15 +122,46 @@ def read_rows(source: Source) -> Iterator[tuple[str, Row]]:
         )
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    csv.field_size_limit(MAX_BYTES)  # a document may be a field; the usual limit is 128 KiB
-    reader = csv.DictReader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
+def read_split(source: str | Path, split: str) -> Iterator[tuple[str, Row]]:
+    """`read_rows`; of the hub those of a split if none is named, or of train if there is no such.
+
+    Raises:
+        DataError: As of read_rows.
+    """
+    named = with_split(str(source), split)
+    if not str(source).startswith("hub:") or named == str(source):
+        yield from read_rows(source)
+        return
     try:
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where}: not as many fields as the header has")
-            yield where, row
+        found = [*read_rows(named)]
+    except DataError as error:
+        if "Unknown split" not in str(error):
+            raise
+        found = [*read_rows(source)]
+    yield from found
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    lines = csv_lines(path)
+    _, header = next(lines, ("", []))
+    for where, fields in lines:
+        if len(fields) != len(header):
+            raise DataError(f"{where}: not as many fields as the header has")
+        yield where, dict(zip(header, fields, strict=True))
+
+
+def csv_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(words that name its last line, fields) of every row of CSV, a header included.
+
+    Raises:
+        DataError: It cannot be read, or is no CSV; empty lines are passed over.
+    """
+    csv.field_size_limit(MAX_BYTES)  # a document may be a field; the usual limit is 128 KiB
+    reader = csv.reader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
+    try:
+        for fields in reader:
+            if fields:
+                yield f"{path}, line {reader.line_num}", fields
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not CSV: {error}") from None
 

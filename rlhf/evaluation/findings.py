@@ -5,6 +5,7 @@ exploited its reward, pretraining that did not help, gains that are learning to 
 where the numbers show it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -27,8 +28,10 @@ FOLLOWS = 0.25
 REPEATS = 0.1  # by which the share of repeated pairs of words may rise without a word
 
 
-def share(value: float, interval: Sequence[float] | None = None) -> str:
-    """A share in per cent, with its interval."""
+def share(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A share in per cent, with its interval; of one that is none or no number, that."""
+    if value is None or math.isnan(value):
+        return "not told"
     text = f"{100 * value:.1f} %"
     if interval:
         text += f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
@@ -87,6 +90,9 @@ def of_classification(table: Sequence[Mapping[str, Any]]) -> list[str]:
         if not {"scratch", "pretrained"} <= found.keys():
             continue
         own, other = found["pretrained"], found["scratch"]
+        if share(own) == "not told":
+            lines.append(f"Nothing is told of {task}: its held-out texts are all rated alike.")
+            continue
         verdict = "helped" if own > other else "did not help"
         low, high = next(
             (row["interval"] for row in table if row["task"] == task and "interval" in row

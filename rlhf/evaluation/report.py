@@ -251,7 +251,9 @@ def _tables(data: dict[str, Any]) -> str:
                 row["task"],
                 row["model"],
                 share(row.get("accuracy", row.get("pair_accuracy", 0.0)), row["interval"]),
-                f"{row.get('f1', row.get('far_pair_accuracy', 0.0)):.3f}",
+                ""
+                if (second := row.get("f1", row.get("far_pair_accuracy"))) is None
+                else f"{second:.3f}",
             ]
             for row in data["classify_table"]
         ]

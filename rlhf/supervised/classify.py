@@ -69,12 +69,21 @@ class TextTask:
 
 
 def make_task(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated]) -> TextTask:
-    """The task that records pose."""
+    """The task that records pose.
+
+    Raises:
+        DataError: A side is empty, has nothing to tell apart, or a class that the other lacks.
+    """
     if not train or not test:
         raise DataError("there are too few labelled texts to hold some out")
     names = sorted({item.label for item in train if isinstance(item, Labelled)})
     if names and len(names) < 2:
         raise DataError(f"every text has the label {names[0]!r}; there is nothing to tell apart")
+    ratings = {item.mean for item in (*train, *test) if isinstance(item, Rated)}
+    if len(ratings) == 1:
+        raise DataError(
+            f"every text has the rating {min(ratings):g}; there is nothing to tell apart"
+        )
 
     def number(item: Labelled | Rated) -> float:
         if isinstance(item, Rated):
@@ -207,8 +216,9 @@ def measure_predictions(found: np.ndarray[Any, Any], task: TextTask) -> dict[str
             "far_pair_accuracy": pair_accuracy(found, wanted, gap=1.0),
         }
     guess = found.argmax(-1)
-    # F1 of the rarest class: accuracy flatters whoever never names it.
-    rare = min(range(len(task.classes)), key=lambda c: int((wanted == c).sum()))
+    # F1 of the rarest class among them: accuracy flatters whoever never names it.
+    present, counts = np.unique(wanted, return_counts=True)
+    rare = present[counts.argmin()]
     hit = float(((guess == rare) & (wanted == rare)).sum())
     named = float((guess == rare).sum() + (wanted == rare).sum())
     return {"accuracy": float((guess == wanted).mean()), "f1": 2 * hit / named if named else 0.0}

@@ -91,10 +91,6 @@ class Dataset(Protocol):
     def augmentation(self) -> Augmentation:
         """What `images` and `shown` may do with a generator."""
 
-    @property
-    def binary(self) -> bool:
-        """Whether pictures hold zeros and ones alone, as the planes of a board do."""
-
     def __len__(self) -> int:
         """N, the number of pictures."""
 

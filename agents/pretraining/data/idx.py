@@ -106,7 +106,8 @@ def _side(folder: Path, front: str, stems: tuple[str, ...], classes: tuple[str, 
     else:
         labels = read_idx(where).astype(np.int64)
         if labels.shape != (len(images),):
-            raise DataError(f"{where} has {labels.size} labels for {len(images)} pictures")
+            found = " x ".join(map(str, labels.shape))
+            raise DataError(f"{where} has {found} labels for {len(images)} pictures")
         known = classes or tuple(str(n) for n in range(int(labels.max(initial=0)) + 1))
         classes = known
     return Pictures(name=folder.name, pixels=images[:, None], labels=labels, classes=classes)

@@ -38,7 +38,6 @@ class Pictures:
     classes: tuple[str, ...] = ()
     groups: Rows | None = None
     augmentation: Augmentation = USUAL
-    binary: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or not len(self.pixels):

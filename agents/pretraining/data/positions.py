@@ -81,7 +81,6 @@ class Positions:
     groups: Rows | None = None
     augmentation: Augmentation = USUAL
     classes: tuple[str, ...] = OUTCOMES
-    binary: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:

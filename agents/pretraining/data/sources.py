@@ -18,8 +18,9 @@ from playout.agents.pretraining.data.folders import holds_split, read_folder
 from playout.agents.pretraining.data.frames import FRAMES, OBSERVATIONS, frames, observations
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
+from playout.envs.core.registry import games
 from playout.envs.records.files import holds_games
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, likely_names
 from playout.own_code import trust_modules
 
 FASHION = (
@@ -168,7 +169,7 @@ def load(
             recorded games, frames:ENVIRONMENT (what it renders), observations:ENVIRONMENT (what PPO
             sees), or a game such as "othello(size=6)".
         count: of positions or frames, where they are made and not read.
-        image_size: both sides of pictures of a folder a class or rendered; 0: as they are.
+        image_size: both sides of pictures of a folder, or rendered; 0: as they are, rendered 64.
         seed: of what is made, and of which is held out.
         threads: of a solver that labels positions; 0: every core.
         wrappers: of observations, around the environment ...
@@ -199,9 +200,11 @@ def load(
     except ConfigError as error:
         if "no game is named" not in str(error) and "is not a game" not in str(error):
             raise
+        close = likely_names(data, [*NAMED, *(info.name for info in games())])
+        hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(
-            f"there is no data {data!r}: name a folder, {', '.join(NAMED)}, a file of records, "
-            f"{FRAMES}ENVIRONMENT, {OBSERVATIONS}ENVIRONMENT or a game"
+            f"there is no data {data!r}{hint}: name a folder, {', '.join(NAMED)}, a file of "
+            f"records, {FRAMES}ENVIRONMENT, {OBSERVATIONS}ENVIRONMENT or a game"
         ) from None
 
 

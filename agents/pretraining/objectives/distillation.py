@@ -81,7 +81,8 @@ def load_teacher(
         raise ConfigError(
             f"{path} has learned no answers to teach: its objective was not supervised"
         )
-    step, state = run.load(which, only=("model", "network", "objective"))
+    heads = ("objective",) if run.kind == "pretrain-trunk" else ()  # of self-play in the network
+    step, state = run.load(which, only=("model", "network", *heads))
     teacher = learned_trunk(state, path)
     if teacher.shape != trunk.shape:
         raise ConfigError(

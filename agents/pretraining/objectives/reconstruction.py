@@ -21,6 +21,9 @@ from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
 
+RECONSTRUCTING = ("autoencoder", "vae", "masked")
+"""Objectives that draw their own input again."""
+
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL of diagonal normals [N, D] to the standard one, in nats: float [N]."""

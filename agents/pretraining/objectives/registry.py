@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Dataset, check_labels
+from playout.agents.pretraining.data.dataset import Dataset, check_labels, some_rows
 from playout.agents.pretraining.data.positions import DRAW, Positions
 from playout.agents.pretraining.objectives.contrastive import Contrastive
 from playout.agents.pretraining.objectives.distillation import (
@@ -17,12 +17,16 @@ from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Objective
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation, turn
 from playout.agents.pretraining.objectives.reconstruction import (
+    RECONSTRUCTING,
     Autoencoder,
     Masked,
     VariationalAutoencoder,
 )
 from playout.agents.pretraining.trunk import Trunk
 from playout.errors import ConfigError
+
+LOOKED_AT = 1024
+"""Positions whose planes are looked at before something is drawn from them."""
 
 
 def make_objective(
@@ -89,10 +93,21 @@ def make_objective(
 def must_teach(data: Dataset, config: PretrainConfig) -> None:
     """Raises ConfigError where the objective of a new run could teach nothing.
 
-    No network could tell the turns of a game whose boards, turned, are boards of it that are as
-    likely, with or without symmetries as augmentation.
+    What is drawn is told by chances, which numbers below 0 or above 1 are not. No network could
+    tell the turns of a game whose boards, turned, are boards of it that are as likely, with or
+    without symmetries as augmentation.
     """
-    if config.objective != "rotation" or not isinstance(data, Positions):
+    if not isinstance(data, Positions):
+        return
+    if config.objective in (*RECONSTRUCTING, Following.name):
+        shown = data.images(some_rows(np.arange(len(data)), LOOKED_AT))
+        if shown.min() < 0 or shown.max() > 1:
+            raise ConfigError(
+                f"{data.game} shows numbers from {shown.min():g} to {shown.max():g}: --objective "
+                f"{config.objective} draws planes from 0 to 1; bring them there in observe(), or "
+                "choose another objective"
+            )
+    if config.objective != "rotation":
         return
     rows = np.arange(min(len(data), 64))
     views = [torch.from_numpy(view) for view in data.views(rows)]

@@ -216,9 +216,13 @@ def _sources(command: Command, rows: list[Row] | None) -> dict[str, tuple[str, S
 
 def _base(command: Command) -> tuple[TransformerConfig, Tokenizer]:
     """Shape and tokenizer of the pretrained model, which is there and can be read."""
+    from playout.errors import ConfigError
+    from playout.rlhf.model.adapters.held import is_quantised
     from playout.rlhf.model.folder import load_model
 
     model, tokenizer = load_model(command.base, _BASES, writes=False)
+    if is_quantised(model):
+        raise ConfigError(f"{command.base} is quantised and cannot learn; name what it was")
     return model.config, tokenizer
 
 

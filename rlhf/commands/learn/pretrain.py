@@ -9,6 +9,7 @@ from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.curation_options import (
     CurationOptions,
     Texts,
+    check_curation,
     curated,
     mixed_texts,
     say_passes,
@@ -24,14 +25,16 @@ from playout.rlhf.commands.memory_options import (
 from playout.rlhf.commands.options import (
     Data,
     OptimizerOptions,
+    RouterOptions,
     Size,
     StageOptions,
+    check_beside,
     data_file,
     learn_config,
     stage_command,
 )
-from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
-from playout.rlhf.commands.teacher_options import TeacherOptions, load_teacher
+from playout.rlhf.commands.prune_options import PruneOptions, check_pruning, drop, narrow
+from playout.rlhf.commands.teacher_options import TeacherOptions, check_teaching, load_teacher
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -72,16 +75,6 @@ class ShapeOptions:
     chosen ones together cost a token what one feed-forward layer would."""
     active: int = 0
     """With --experts: how many of them a token goes to; 0 takes 2."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RouterOptions:
-    """How a new mixture of experts learns to divide its tokens; kept with the model."""
-
-    router_balance: float = 0.01
-    """With --experts: weight of the loss that spreads tokens evenly over experts."""
-    router_z: float = 0.001
-    """With --experts: weight of the loss that keeps the router's logits small."""
 
 
 @run_options_last
@@ -284,6 +277,12 @@ def _check_shape(command: Command) -> None:
         raise ConfigError("--qk-norm is for decoders without experts")
     resumed = command.resume is not None  # runs of earlier versions go on
     check_encoder(command, earlier=resumed)
+    if not resumed:
+        check_pruning(command, base=bool(command.base))
+        check_curation(command)
+        check_teaching(command)
+        if not command.experts:
+            check_beside(command, "--experts", "router_balance", "router_z")
     if command.compile and command.encoder and not resumed:
         raise ConfigError("--compile is for decoders; leave it out with --encoder")
     if command.corpus and command.encoder:
@@ -292,8 +291,6 @@ def _check_shape(command: Command) -> None:
         raise ConfigError("a teacher predicts next tokens, an encoder masked ones")
     if command.active and not command.experts:
         raise ConfigError("--active chooses among experts; say how many there are: --experts 8")
-    if command.sparsity and not command.base:
-        raise ConfigError("there is nothing to prune in a new model; name one with --base RUN")
     if command.corpus and (command.text or command.data != "auto"):
         raise ConfigError("--corpus names all texts; leave out --text and --data")
     if command.teacher and command.vocab_size:

@@ -28,7 +28,7 @@ from playout.rlhf.commands.options import (
     stage_command,
 )
 from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
-from playout.rlhf.commands.teacher_options import TeacherOptions, load_teacher
+from playout.rlhf.commands.teacher_options import TeacherOptions, check_teaching, load_teacher
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
@@ -115,6 +115,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     if command.steps and command.epochs:
         raise ConfigError("give --steps or --epochs, not both")
     check_shard(command, weights=command.weights in ("int8", "nf4"))
+    if command.resume is None:  # runs of earlier versions go on
+        check_teaching(command)
     numbers, device = recipe(command.size), resolve_device(command.device)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)

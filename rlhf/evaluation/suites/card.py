@@ -234,6 +234,12 @@ def _limits(found: Mapping[str, Any], chain: Sequence[RunDir]) -> str:
     ]
     if weak:
         lines.append(f"- Not told from chance: {', '.join(weak)}.")
+    lines += [
+        f"- {name}: {row['cut']} of {row['items']} questions are longer than the context; their "
+        "beginning was not read."
+        for name, row in found["suites"].items()
+        if row.get("cut")
+    ]
     return "\n".join(lines)
 
 

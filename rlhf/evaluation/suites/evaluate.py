@@ -259,6 +259,12 @@ def _show(rows: dict[str, dict[str, Any]], options: EvalOptions) -> None:
         lines.append(cells)
     table("", columns, lines)
     for name, row in rows.items():
+        if "cut" in row:
+            print(
+                f"{name}: of {row['cut']} of {row['items']} questions the model read only the end; "
+                "they are longer than its context"
+            )
+    for name, row in rows.items():
         groups = row.get("groups", {})
         if groups and len(groups) <= _SHOWN_GROUPS:
             parts = [

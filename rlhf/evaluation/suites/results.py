@@ -34,7 +34,8 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
     Returns:
         `measure` (accuracy, exact, passed or bits_per_byte), `value` with its 95 % `interval`,
         `items`; of choices `random` (what chance gives), `other` (options compared the other way),
-        and, where each has one right option, `calibration`; `groups` where there are several.
+        and, where each has one right option, `calibration`; `groups` where there are several;
+        `cut` where the context does not hold some questions whole.
     """
     first = suite.items[0]
     values = headline(suite, answers)
@@ -58,6 +59,8 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
             row["measure"] = "accuracy by length"
     if answers.confidence is not None:
         row["calibration"] = calibration(answers.confidence, values)
+    if answers.cut:
+        row["cut"] = answers.cut
     groups = [item.group for item in suite.items]
     if len(set(groups)) > 1:
         row["groups"] = {}

@@ -44,6 +44,7 @@ class Answers:
             several right ones.
         random: What a random option is worth on average.
         num_bytes: Of passages.
+        cut: How many questions the context does not hold whole; only their end was read.
     """
 
     values: Floats
@@ -51,6 +52,7 @@ class Answers:
     confidence: Floats | None = None
     random: Floats | None = None
     num_bytes: Floats | None = None
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,11 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
             rows.append([as_scored(talk, prompt, option, where) for option in options])
         else:
             rows.append([as_scored(talk, option, None, where) for option in options])
+    context = model.config.max_position_embeddings
+    long = [n for n, options in enumerate(rows) if _longest_row(options) > context]
+    long = [n for n in long if _question(suite, n, asking)]  # a text alone is read in windows
+    for number in long:
+        rows[number] = _ends(rows[number], context)
     logprobs = _option_logprobs(model, talk.tokenizer.pad_id, rows, asking.dtype)
     count = len(choices)
     values, lengths, confidence, random = (np.zeros(count) for _ in range(4))
@@ -147,7 +154,28 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
         random[number] = float(np.mean(item.scores))
     # How sure a model is of one of several right answers, it does not say by a single share.
     lone = all(sum(item.scores) == max(item.scores) == 1 for item in choices)
-    return Answers(values, lengths, confidence if lone else None, random)
+    return Answers(values, lengths, confidence if lone else None, random, cut=len(long))
+
+
+def _longest_row(options: Sequence[Scored]) -> int:
+    """Tokens of the longest of a question's options with what stands before it."""
+    return max(len(ids) for option in options for ids, _ in option.rows)
+
+
+def _ends(options: Sequence[Scored], context: int) -> list[Scored]:
+    """A question's options after as much of its end as the context holds beside the longest.
+
+    All see the same of it. Where an option takes more than half of the context, nothing is cut:
+    it is read in windows.
+    """
+    drop = _longest_row(options) - context
+    rows = [option.rows[0] for option in options]
+    if any(start - drop < context // 2 for _, start in rows):
+        return list(options)
+    return [
+        replace(option, rows=[(ids[drop:], start - drop)])
+        for option, (ids, start) in zip(options, rows, strict=True)
+    ]
 
 
 def _worth(item: Choice, logprobs: Floats) -> float:
@@ -216,20 +244,20 @@ def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Askin
     """Whether the likeliest text, up to the end of its line, is one of the answers."""
     items = [item for item in suite.items if isinstance(item, Written)]
     longest = _longest(tokenizer, [answer for item in items for answer in item.answers])
-    texts = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
+    texts, cut = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
     right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
-    return Answers(np.array(right, np.float64))
+    return Answers(np.array(right, np.float64), cut=cut)
 
 
 def _solve(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
     """Whether programs with the likeliest rest pass their tests; they are run in a sandbox."""
     items = [item for item in suite.items if isinstance(item, Program)]
     longest = 2 * _longest(tokenizer, [item.solution for item in items])
-    texts = _texts(model, tokenizer, suite, asking, longest, STOPS)
+    texts, cut = _texts(model, tokenizer, suite, asking, longest, STOPS)
     programs = [
         f"{item.prompt}{text}\n{item.tests}" for item, text in zip(items, texts, strict=True)
     ]
-    return Answers(np.array(passed(programs), np.float64))
+    return Answers(np.array(passed(programs), np.float64), cut=cut)
 
 
 def _longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
@@ -243,12 +271,14 @@ def _texts(
     asking: Asking,
     longest: int,
     stop: tuple[str, ...],
-) -> list[str]:
-    """The likeliest text of at most so many tokens after each question."""
+) -> tuple[list[str], int]:
+    """The likeliest text of at most so many tokens after each question; how many were cut."""
+    context = model.config.max_position_embeddings
+    tokens = max(1, min(longest, context // 2))
     player = LanguagePlayer(
         model,
         tokenizer,
-        max_new_tokens=max(1, min(longest, model.config.max_position_embeddings // 2)),
+        max_new_tokens=tokens,
         dtype=asking.dtype,
         truncate="left",
         stop=stop,
@@ -257,7 +287,9 @@ def _texts(
         threads=torch.get_num_threads(),  # whoever asks has chosen
     )
     prompts = [_question(suite, number, asking) for number in range(len(suite.items))]
-    return player.act(prompts, deterministic=True)
+    talk = conversation_format(tokenizer, plain=not asking.chat)
+    cut = sum(len(talk.begin(prompt)) > context - tokens for prompt in prompts)
+    return player.act(prompts, deterministic=True), cut
 
 
 def _is_right(text: str, answers: Sequence[str]) -> bool:

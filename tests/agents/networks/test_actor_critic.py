@@ -257,6 +257,8 @@ def test_a_stack_refuses_values_that_it_cannot_have(options, said):
     pixels = spaces.Box(0, 255, (1, 16, 16), np.uint8)
     with pytest.raises(ConfigError, match=said):
         build_encoder(pixels, f"stack(depth=2,width=4,{options})")
+    with pytest.raises(ConfigError, match=r"a stack is written as stack\(depth=8, width=32\), not"):
+        build_encoder(pixels, f"stack(depth=2,{options}")
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -9,6 +9,7 @@ from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders.choice import build_encoder
 from playout.agents.networks.encoders.residual import Block
+from playout.agents.networks.encoders.stack import Layer
 from torch import nn
 from torch.nn import functional
 
@@ -46,6 +47,45 @@ def test_the_encoder_takes_bytes_and_gives_features():
     convolutions = [one for one in encoder.modules() if isinstance(one, nn.Conv2d)]
     assert sum(one.kernel_size == (3, 3) for one in convolutions) == 7
     assert all(one.bias is None for one in convolutions)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_stack_with_preactivation_normalises_before_each_convolution(residual):
+    torch.manual_seed(2)
+    words = f"norm=batch, residual={str(residual).lower()}, preactivation=true"
+    encoder = build_encoder(SPACE, f"stack(depth=3, width=4, {words})")
+    layers = [one for one in encoder.modules() if isinstance(one, Layer)]
+    norms = [one for one in encoder.modules() if isinstance(one, nn.BatchNorm2d)]
+    assert len(norms) == 3  # before the second and third convolution, and at the end
+    for norm in norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    obs = torch.randint(0, 256, (6, *SPACE.shape), dtype=torch.uint8)
+    first, *others = (one.conv for one in layers)
+    x = functional.avg_pool2d(functional.conv2d(obs / 255, first.weight, padding=1), 2)
+    for norm, conv in zip(norms[:2], others, strict=True):
+        y = functional.conv2d(normed(x, norm).relu(), conv.weight, padding=1)
+        x = x + y if residual else y
+    wanted = functional.linear(normed(x, norms[2]).relu().flatten(1), encoder.out.weight).relu()
+    torch.testing.assert_close(encoder(obs), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_deep_stack_adds_up_stays_as_large_with_preactivation_alone():
+    obs, found = torch.randint(0, 256, (2, *SPACE.shape), dtype=torch.uint8), {}
+    for before in (False, True):
+        torch.manual_seed(3)
+        words = f"residual=true, preactivation={str(before).lower()}"
+        encoder = build_encoder(SPACE, f"stack(depth=48, width=8, {words})")
+        layers = [one for one in encoder.modules() if isinstance(one, Layer)]
+        weights = torch.cat([one.conv.weight.flatten() for one in layers[1:]])
+        wanted = (2 / (8 * 9)) ** 0.5 / (48**0.5 if before else 1)
+        assert float(weights.detach().std()) == pytest.approx(wanted, rel=0.05)
+        x, sizes = obs / 255, []
+        for one in encoder.convs:
+            x = one(x)
+            sizes += [float(x.detach().std())] if isinstance(one, Layer) else []
+        found[before] = sizes[-1] / sizes[0]
+    assert found[True] < 10 and found[False] > 1e6
 
 
 def test_a_policy_is_the_same_while_it_acts_and_learns():

@@ -18,12 +18,13 @@ from playout.agents.pretraining.data.dataset import (
 )
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.objectives.registry import make_objective
-from playout.agents.pretraining.pictures import draw_reconstructions
+from playout.agents.pretraining.pictures import _to_show, draw_reconstructions
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.rating.intervals import share_interval
+from playout.cli import main
 from playout.errors import ConfigError
 
 from tests.agents.pretraining.bars import finish, split_of
@@ -131,6 +132,55 @@ def test_eval_measures_views_as_the_run_did(tmp_path):
     last = [row["eval/loss"] for row in map(json.loads, rows) if "eval/loss" in row][-1]
     found = playout.evaluate(run.path, which="latest")
     assert found["eval/loss"] == pytest.approx(last, rel=1e-5)
+
+
+def test_threads_that_are_asked_for_measure_and_read(folder, tmp_path, monkeypatch):
+    run = playout.pretrain_trunk(
+        str(folder), network="grid", epochs=1, run=tmp_path / "run", quiet=True
+    )
+    asked = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    playout.evaluate(run.path)
+    playout.load(run.path)
+    assert asked == []
+    playout.evaluate(run.path, threads=2)
+    playout.evaluate(run.path, probe="neighbours", threads=3)
+    playout.load(run.path, threads=4)
+    assert asked == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--out", "drawn.txt"], "names no kind of picture that can be written: use drawn.png"),
+        (["--out", "none/drawn.png"], "does not exist"),
+        (["--episodes", "3"], "--episodes does nothing where pictures are drawn"),
+        (["--opponent", "random"], "--opponent does nothing where pictures are drawn"),
+    ],
+)
+def test_what_is_not_drawn_is_said_before_the_work(words, what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    playout.pretrain_trunk(
+        "tic_tac_toe", objective="masked", run="run", count=60, size="8x1", epochs=1, quiet=True
+    )
+    monkeypatch.setattr("playout.agents.pretraining.run.data_of", None)
+    assert main(["play", "run", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and what in said
+
+
+def test_boards_of_any_planes_are_shown_by_stones_and_stacks_by_their_latest_frame():
+    planes = torch.rand(2, 4, 5, 6).round()
+    stones = planes[:, 0] + 0.5 * planes[:, 1]
+    for count in (2, 3, 4):
+        shown = _to_show(planes[:, :count], of_board=True)
+        assert np.array_equal(np.stack(shown), stones.clamp(max=1))
+        frames = np.stack(_to_show(planes[:, :count], of_board=False))
+        assert np.array_equal(
+            frames, planes[:, :3].permute(0, 2, 3, 1) if count == 3 else planes[:, count - 1]
+        )
+    for of_board in (True, False):
+        assert np.array_equal(np.stack(_to_show(planes[:, :1], of_board=of_board)), planes[:, 0])
 
 
 def test_pictures_are_drawn_as_they_are_measured(tmp_path):

@@ -116,6 +116,38 @@ def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
     assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("images", "what"),
+    [
+        (np.full((2, 1, 12, 12), 200, np.uint8), r"from 0 to 1, not from 200 to 200: divide bytes"),
+        (np.full((2, 1, 12, 12), np.nan), "pictures hold NaN or infinity"),
+        (np.zeros((2, 12, 12)), r"shape \[N, 1, 12, 12\] .*, not \[2, 12, 12\]"),
+        (np.zeros((2, 12, 12, 1)), r"not \[2, 12, 12, 1\]"),
+        ([["a"]], "cannot be read as an array of numbers"),
+    ],
+)
+def test_what_are_no_pictures_as_it_has_learned_them_is_refused(light, images, what):
+    player = playout.load(light.path)
+    for ask in (player.act, player.probabilities):
+        with pytest.raises(ConfigError, match=what):
+            ask(images)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"episodes": 5}, "--episodes does nothing for a trunk"),
+        ({"opponents": ["random"], "probe": "linear"}, "--opponents does nothing for a trunk"),
+        ({"stochastic": True}, "--stochastic does nothing for a trunk"),
+        ({"game": "hex"}, "--game does nothing for a trunk"),
+        ({"game": "hex", "probe": "linear"}, "--game does nothing for a trunk"),
+    ],
+)
+def test_options_of_play_are_refused_where_a_trunk_is_measured(light, given, what):
+    with pytest.raises(ConfigError, match=what):
+        playout.evaluate(light.path, **given)
+
+
 @pytest.mark.slow
 def test_a_classifier_is_exported_with_its_logits_and_the_names_of_its_classes(light, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -279,6 +311,12 @@ def test_clusters_of_few_pictures_are_refused():
     few = Split(data.train, data.test.subset(np.arange(10)))
     with pytest.raises(DataError, match=r"10 held-out pictures .* takes more than 10"):
         probe(new_trunk(data.train, network="grid"), few, "clusters")
+
+
+def test_python_says_what_to_learn_from(folder, monkeypatch):
+    monkeypatch.chdir(folder)  # no name is none of the folder where one is
+    with pytest.raises(ConfigError, match="say what to learn from"):
+        playout.pretrain_trunk(epochs=1, **SETTINGS)
 
 
 @pytest.mark.parametrize("seed", [2**32, 2**63 - 1])

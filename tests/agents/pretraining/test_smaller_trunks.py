@@ -3,6 +3,7 @@
 import json
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import playout
@@ -10,8 +11,8 @@ import pytest
 import torch
 from playout.agents.networks.beginning import Beginning
 from playout.agents.pretraining.objectives.distillation import soft_cross_entropy
-from playout.agents.pretraining.pruning import make_mask
-from playout.agents.pretraining.trunk import trunk_of
+from playout.agents.pretraining.pruning import Pruning, make_mask
+from playout.agents.pretraining.trunk import new_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
@@ -65,6 +66,18 @@ def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
     assert playout.load(student.path).act(np.zeros((1, *student_shape()))).shape[0] == 1
 
 
+def test_a_run_of_self_play_teaches_and_is_found_again(tmp_path):
+    teacher = Path(__file__).parents[2] / "fixtures" / "runs" / "tic_tac_toe"
+    common = {"count": 60, "size": "8x1", "epochs": 1, "batch": 20, "quiet": True}
+    run = playout.pretrain_trunk("tic_tac_toe", teacher=teacher, run=tmp_path / "s", **common)
+    noted = run.load("latest", only=("teacher",))[1]["teacher"]
+    assert noted["step"] == RunDir.open(teacher).find("best").step
+    found = playout.evaluate(run.path)
+    low, high = found["interval"]  # as of what has learned from labels
+    assert low <= found["eval/accuracy"] <= high
+    playout.pretrain_trunk(resume=run.path, quiet=True)
+
+
 def test_a_teacher_of_another_game_of_the_same_shape_is_refused(tmp_path):
     common = {"count": 100, "epochs": 1, "size": "8x1", "batch": 64, "quiet": True}
     teacher = playout.pretrain_trunk("mnk(m=4,n=4,k=3)", run=tmp_path / "t", **common)
@@ -104,6 +117,18 @@ def test_pruned_weights_stay_zero_while_the_rest_learns(sparsity, pattern):
     for (_, one), (_, other) in zip(trainer.pruning.parts, again.pruning.parts, strict=True):
         assert torch.equal(one, other)
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("share", "what"),
+    [
+        (0.999, r"leaves none of the 288 weights of convs.0.weight"),
+        (1e-9, "sets no weight to zero"),
+    ],
+)
+def test_a_share_that_leaves_nothing_or_all_is_refused(share, what):
+    with pytest.raises(ConfigError, match=what):
+        Pruning(new_trunk(split_of(20).train, network="grid").net, share, "unstructured")
 
 
 COMMON = {"count": 300, "quiet": True, "batch": 64, "size": "16x2"}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import playout
 import pytest
+from playout.agents.runs.options import machine_options
 from playout.cli import main
-from playout.errors import PlayoutError
+from playout.errors import ConfigError, PlayoutError
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/runs"
 KINDS = {
@@ -68,6 +69,19 @@ def folder(tmp_path_factory):
     for name in KINDS.values():
         shutil.copytree(OLD_RUNS / name, path / name)
     return path
+
+
+def test_more_threads_than_any_machine_has_are_refused():
+    machine_options(device="auto", dtype="auto", threads=1024)
+    with pytest.raises(ConfigError, match=r"^--threads must be at most 1024, not 9999999$"):
+        machine_options(device="auto", dtype="auto", threads=9_999_999)
+
+
+@pytest.mark.parametrize("function", [playout.load, playout.evaluate], ids=["load", "evaluate"])
+def test_what_is_no_run_is_refused_in_one_line(function):
+    for wrong in (3, None, ["runs/demo"]):
+        with pytest.raises(ConfigError, match=r"^a run is the path of its folder or .*, not .+$"):
+            function(wrong)
 
 
 @pytest.mark.parametrize(("name", "option"), CASES)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from playout.agents.runs.config import to_dict
 from playout.benchmarks.studies import ablations
-from playout.benchmarks.studies.training import transformers
+from playout.benchmarks.studies.training import stacks, transformers
 from playout.benchmarks.studies.training.transformers import Case, Parts, Text, ablated, run
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -198,7 +198,7 @@ def test_sentences_of_ablations_follow_from_the_numbers():
 
 def test_both_sides_of_ablations_have_the_same_tables():
     for quick in (True, False):
-        pictures, text = ablations.all_cases(quick), transformers.all_cases(quick)
+        pictures, text = stacks.all_cases(quick), transformers.all_cases(quick)
         assert {key[0] for key in pictures} == {key[0] for key in text}
         assert {key[1] for key in text if key[0] == "depth"} == set(transformers.REMEDIES)
         for one in [*pictures.values(), *text.values()]:

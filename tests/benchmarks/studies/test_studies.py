@@ -22,14 +22,13 @@ from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
-from playout.benchmarks.studies import ablations
-from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds
 from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, PPO, Board
 from playout.benchmarks.studies.page import QUICK, Page, compared, shown
 from playout.benchmarks.studies.paradigms import findings
 from playout.benchmarks.studies.smaller_language import more_of
-from playout.benchmarks.studies.training import trunks
+from playout.benchmarks.studies.training import stacks, trunks
+from playout.benchmarks.studies.training.stacks import run
 from playout.benchmarks.studies.training.trunks import (
     ALL,
     ARI,
@@ -124,7 +123,7 @@ def test_early_stopping_chooses_by_other_pictures_than_those_it_is_told_of(
         value = next(scripted[self.data.test.name])
         return {"eval/accuracy": value, "eval/score": value}
 
-    monkeypatch.setattr(ablations, "halves", halves)
+    monkeypatch.setattr(stacks, "halves", halves)
     monkeypatch.setattr(PretrainTrainer, "evaluate", evaluate)
     config = PretrainConfig(network="grid", batch=32, patience=patience)
     found = run(pictures(), config, steps=51, seed=0)
@@ -134,7 +133,7 @@ def test_early_stopping_chooses_by_other_pictures_than_those_it_is_told_of(
 
 def test_halves_of_what_is_held_out_share_nothing():
     held = replace(pictures(63).test, labels=np.arange(63))
-    first, second = (half.labels.tolist() for half in ablations.halves(held))
+    first, second = (half.labels.tolist() for half in stacks.halves(held))
     assert sorted(first + second) == list(range(63)) and len(first) == 32
 
 

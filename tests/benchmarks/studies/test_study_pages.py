@@ -4,7 +4,7 @@ import json
 
 import pytest
 from playout.benchmarks.studies import ablations, compression, page, scaling, smaller_language
-from playout.benchmarks.studies.training import laws, transformers
+from playout.benchmarks.studies.training import laws, stacks, transformers
 from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
 from playout.benchmarks.tools import measuring, report
 
@@ -79,7 +79,7 @@ def test_ablations_of_pictures_and_text_leave_a_page_and_what_each_remedy_does(
         ]
 
     monkeypatch.setattr(ablations, "side_by_side", made)
-    monkeypatch.setattr(ablations, "pictures_of", lambda quick: _Named())
+    monkeypatch.setattr(stacks, "pictures_of", lambda quick: _Named())
     monkeypatch.setattr(transformers, "text_of", lambda quick: None)
     assert ablations.main(seeds=(0, 1), folder=tmp_path / "run") == 0
     found = read(results, "ablations")

@@ -58,6 +58,8 @@ def test_without_joining_nothing_is_said_of_spaces_nor_where_a_model_is_asked(
     [
         ("sft", ["--epochs", "1"], "not both"),
         ("sft", ["--pattern", "heads"], "needs --sparsity"),
+        ("sft", ["--divergence", "jsd"], "--divergence does nothing without --teacher"),
+        ("sft", ["--max-length", "1"], "--max-length 1 leaves nothing of a text"),
         ("sft", ["--max-length", "3", "--truncate", "error"], "longer than 3 tokens"),
         ("sft", ["--lora-dropout", "0.5"], "needs --lora-rank"),
         ("dpo", ["--lora-targets", "nothing", "--lora-rank", "2"], "nothing"),
@@ -71,6 +73,25 @@ def test_a_wrong_call_is_one_line(stage, words, message, files, tmp_path, capsys
     assert run_stage(stage, files, tmp_path, *FEW, *words) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (["--near", "0.5", "--dedup", "exact"], "--dedup near"),
+        (["--like-share", "0.2"], "--like FILE"),
+        (["--router-z", "0.1"], "--experts"),
+        (["--pattern", "heads"], "--sparsity"),
+        (["--teacher-temperature", "2"], "--teacher"),
+    ],
+)
+def test_of_pretraining_no_option_is_taken_that_does_nothing(words, needed, tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("the cat sat.\n\nthe dog ran.")
+    given = ["--text", str(tmp_path / "texts.txt"), "--size", "tiny"]
+    assert main(["rlhf", "pretrain", *given, *words, "--run", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {words[0]} ") and needed in said and said.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -12,13 +12,21 @@ from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.commands.learn import classify
 from playout.rlhf.data.datasets import Datasets
+from playout.rlhf.data.records import Rated
+from playout.rlhf.evaluation.findings import of_classification
+from playout.rlhf.evaluation.report import _tables
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import held_type, hold_weights
+from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.supervised import classifier as text_classifier
 from playout.rlhf.supervised.classify import (
     ClassifyConfig,
     ClassifyTrainer,
     TextTask,
     fit_task,
+    make_task,
+    measure_predictions,
+    measured_row,
 )
 from small_language import as_before
 
@@ -210,3 +218,47 @@ def test_help_says_what_is_required(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "--base RUN" in said and "(required; --from has one)" in said
     assert "(required) Run" not in said
+
+
+def test_a_quantised_model_is_not_trained_by_its_gains_alone(tmp_path):
+    model, tokenizer = load_model(BASE, ["pretrain"])
+    hold_weights(model.requires_grad_(False), held_type("int8"))
+    export_model(tmp_path / "int8", model, tokenizer)
+    with pytest.raises(ConfigError, match="int8 is quantised and cannot learn; name what it was"):
+        playout.classify(tmp_path / "int8", LABELLED, run=tmp_path / "run", **FEW)
+    assert not (tmp_path / "run").exists()
+
+
+def test_f1_is_that_of_the_rarest_class_which_is_held_out_at_all():
+    task = TextTask(
+        (["a"] * 4, [0, 1, 2, 2]), (["a"] * 5, [1, 1, 2, 2, 2]), ("none", "few", "many")
+    )
+    right = measure_predictions(np.eye(3)[[1, 1, 2, 2, 2]], task)
+    assert right == {"accuracy": 1.0, "f1": 1.0}
+    assert measure_predictions(np.eye(3)[[1, 2, 2, 2, 2]], task)["f1"] == pytest.approx(2 / 3)
+
+
+def test_ratings_of_which_none_lie_apart_are_told_without_nan(tmp_path, capsys):
+    near = [
+        {"text": f"{a} or {b} ?", "rating": n % 2 / 2} for a in WORDS for n, b in enumerate(WORDS)
+    ]
+    run = playout.classify(BASE, near, run=tmp_path / "run", **(FEW | {"steps": 1}))
+    said = capsys.readouterr().out
+    assert said.count("told") == 3 and "nan" not in said
+    table = json.loads((run.path / "table.json").read_text())
+    assert all(row["far_pair_accuracy"] is None for row in table)
+    assert "<td></td>" in _tables({"judge": {}, "best_of_n": [], "classify_table": table})
+
+
+def test_ratings_that_are_all_the_same_are_refused():
+    same = [Rated("a", (1.0, 3.0)), Rated("b", (2.0,))]
+    with pytest.raises(DataError, match="every text has the rating 2; there is nothing"):
+        make_task(same, same)
+    task = make_task([*same, Rated("c", (5.0,))], same)  # only those that are held out
+    rows = [
+        measured_row("stars", model, np.arange(2.0), task)
+        for model in ("tf-idf", "scratch", "pretrained")
+    ]
+    alike = "Nothing is told of stars: its held-out texts are all rated alike."
+    assert of_classification(rows) == [alike]
+    assert of_classification([row | {"pair_accuracy": None} for row in rows]) == [alike]

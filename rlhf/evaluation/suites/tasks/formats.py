@@ -6,9 +6,8 @@ task's task.json. Rows (.jsonl, .json, .csv, .parquet, `hub:NAME`): ARC, HellaSw
 what looks like them. Tests of code are code.py's.
 """
 
-import csv
-import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +18,11 @@ from playout.errors import DataError
 from playout.rlhf.data.rows import (
     Row,
     check_text,
+    csv_lines,
     name_of,
     read_bytes,
     read_rows,
+    read_split,
     suffix_of,
     text_field,
     to_text,
@@ -64,20 +65,15 @@ def _lettered(question: str, choices: Sequence[str], right: int, group: str) -> 
 
 def _mmlu_rows(path: Path, subject: str) -> list[Choice]:
     found = []
-    reader = csv.reader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
-    for number, row in enumerate(reader, 1):
+    for number, (_, row) in enumerate(csv_lines(path), 1):
         where = f"{path}, row {number}"
-        if not row:  # an empty line
-            continue
         if len(row) < 4 or len(row) > 2 + len(LETTERS):
             raise DataError(f"{where}: {len(row)} fields; a question, its choices and a letter")
         question, *choices, letter = row
         right = LETTERS.find(letter.strip()) if len(letter.strip()) == 1 else -1
         if not 0 <= right < len(choices):
-            raise DataError(
-                f"{where}: the answer is {letter!r}, not a letter from A to "
-                f"{LETTERS[len(choices) - 1]}"
-            )
+            last = LETTERS[len(choices) - 1]
+            raise DataError(f"{where}: the answer is {letter!r}, not a letter from A to {last}")
         found.append(_lettered(question, choices, right, subject))
     return found
 
@@ -181,8 +177,9 @@ def read_bigbench(path: Path) -> Suite:
         DataError: It is no such task; what is wrong with which example.
     """
     path = path / "task.json" if path.is_dir() else path
+    text = to_text(read_bytes(path), str(path))
     try:
-        task = json.loads(to_text(read_bytes(path), str(path)))
+        task = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     rows = task.get("examples") if isinstance(task, dict) else None
@@ -194,7 +191,9 @@ def read_bigbench(path: Path) -> Suite:
     given = {key: _given(task, key, usual, path) for key, usual in _BIGBENCH.items()}
     before, after = given["example_input_prefix"], given["example_output_prefix"]
     listed = given["choice_prefix"]
-    shown = bool(task.get("append_choices_to_input", True))
+    shown = task.get("append_choices_to_input", True)
+    if not isinstance(shown, bool):
+        raise DataError(f"{path}: append_choices_to_input is true or false, not {shown!r}")
     items: list[Item] = []
     for number, row in enumerate(rows, 1):
         where = f"{path}, example {number}"
@@ -205,7 +204,7 @@ def read_bigbench(path: Path) -> Suite:
         if isinstance(scores, dict) and scores:
             values = [_score(value, where) for value in scores.values()]
             for option in scores:
-                check_text(option, where, "target_scores")
+                text_field({"target_scores": option}, where, "target_scores")
             if shown:
                 asked += "".join(f"{listed}{option}" for option in scores)
             prompt, options = asked + after.rstrip(" "), _spaced(after, scores)
@@ -272,7 +271,7 @@ def read_suite(source: str | Path) -> Suite:
         DataError: Names the row and what it lacks.
     """
     items: list[Item] = []
-    for where, row in read_rows(source):
+    for where, row in read_split(source, "test"):
         items.append(_item(row, where))
         if type(items[-1]) is not type(items[0]):
             raise DataError(f"{where}: the rows before it are of another kind")
@@ -325,10 +324,14 @@ def _item(row: Row, where: str) -> Item:
             return Written(prompt, tuple(answers), group)
         raise DataError(f"{where}: there is no answer, a text or a list of texts")
     text = text_field(row, where, "text").rstrip()
-    head, _, word = text.rpartition(" ")
-    if not head:
+    found = re.fullmatch(r"(.*\S)(\s+)(\S+)", text, re.DOTALL)
+    if found is None:
         raise DataError(f"{where}: a text of one word leaves nothing to read before its last one")
-    return Written(head, (f" {word}",), group)
+    head, blank, word = found.groups()
+    # What is written counts up to the end of its line, so that no answer may begin with one.
+    if "\n" in blank:
+        head, blank = head + blank, ""
+    return Written(head, (blank + word,), group)
 
 
 def _questioned(row: Row, where: str, group: str) -> Choice:

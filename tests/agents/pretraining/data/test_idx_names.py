@@ -53,6 +53,12 @@ def test_a_set_needs_both_sides_with_the_same_words_in_front(tmp_path):
         load(str(tmp_path))
 
 
+def test_labels_of_several_numbers_are_told_by_their_axes(tmp_path):
+    idx_folder(tmp_path, IMAGES, np.zeros((6, 2)))
+    with pytest.raises(DataError, match="has 6 x 2 labels for 12 pictures"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["train-images-idx4-ubyte.gz", "pictures.idx3-ubyte"])
 def test_files_that_cannot_be_used_are_told_how_they_are_called(tmp_path, name):
     write_idx(tmp_path / name, np.zeros((12, 9, 8, 3)))

@@ -387,5 +387,7 @@ def test_photographs_are_cut_and_their_right_sides_held_out(monkeypatch):
 
 
 def test_a_name_that_is_no_data_says_what_there_is():
-    with pytest.raises(ConfigError, match=r"there is no data 'fashion'.*frames:"):
+    with pytest.raises(
+        ConfigError, match=r"no data 'fashion' \(did you mean fashion-mnist\?\).*frames:"
+    ):
         load("fashion")

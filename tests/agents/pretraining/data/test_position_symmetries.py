@@ -19,6 +19,8 @@ from playout.envs.records import json_lines
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 
+from tests.agents.rating_games import Nim
+
 GAME = playout.game("tic_tac_toe")
 STILL = Augmentation(symmetries=False)
 
@@ -148,6 +150,28 @@ def test_turns_that_are_symmetries_of_a_game_are_not_asked_for(data, upright, tm
     with pytest.raises(ConfigError, match="has no upright: a turned board is one of its symmetr"):
         playout.pretrain_trunk(data, **settings)
     assert not (tmp_path / "run").exists()
+
+
+class Loud(Nim):
+    """Nim whose planes are no chances."""
+
+    name = "loud_nim"
+
+    def observe(self, state, player):
+        return 3 * super().observe(state, player) - 1
+
+
+@pytest.mark.parametrize("objective", ["autoencoder", "vae", "masked", "next", "contrastive"])
+def test_numbers_that_are_no_chances_are_not_drawn(objective):
+    states = playout.game(Loud()).batch(8)
+    labels = np.zeros(len(states), np.int64)
+    data = Positions(name="loud", game=states.game, states=states.data, labels=labels)
+    config = PretrainConfig(objective=objective)
+    if objective == "contrastive":
+        registry.must_teach(data, config)
+        return
+    with pytest.raises(ConfigError, match=rf"numbers from -1 to .*{objective} draws planes from 0"):
+        registry.must_teach(data, config)
 
 
 def test_a_run_of_an_earlier_version_learns_turns_that_are_symmetries_to_its_end(

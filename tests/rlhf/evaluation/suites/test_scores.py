@@ -95,6 +95,24 @@ def test_questions_of_suites_that_spell_special_tokens_are_read_as_characters(mo
     assert read[0].prompt_tokens == len(before)
 
 
+def test_of_a_question_longer_than_the_context_all_that_fits_is_read_and_it_is_told(model):
+    context = model.config.max_position_embeddings
+    asked, options = "the dog ran to the cat " * 40, (" cat", " the dog and the other dog")
+    suite = Suite(name="s", items=(Choice(asked, options, (1.0, 0.0)),))
+    before = conversation_format(TOKENIZER, plain=True).begin(asked)
+    longest = max(len(TOKENIZER.encode(option, continues=True)) for option in options)
+    assert len(before) > context > 2 * longest
+    sums = [logprob(model, before[longest - context :], option) for option in options]
+    found = answers_of(model, TOKENIZER, suite)
+    shares = np.exp(np.array(sums) - max(sums))
+    assert found.confidence == pytest.approx(shares.max() / shares.sum(), abs=1e-5)
+    assert found.cut == 1 and summary(suite, found)["cut"] == 1
+    written = Suite(name="w", items=(Written(asked, ("cat",)), Written("the", ("cat",))))
+    assert answers_of(model, TOKENIZER, written).cut == 1
+    whole = Suite(name="t", items=(Choice("", (asked, asked + "x"), (1.0, 0.0)),))
+    assert answers_of(model, TOKENIZER, whole).cut == 0  # all of it is scored, in windows
+
+
 ASKED = [
     Choice("", ("the cat sat", "cat the sat"), (1.0, 0.0)),
     Choice("the cat is", ("A", "B"), (1.0, 0.0)),

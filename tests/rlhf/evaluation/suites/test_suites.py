@@ -209,6 +209,53 @@ def test_what_the_hub_does_not_hold_is_one_line(hub, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_rows_of_the_hub_are_those_of_split_test_where_there_is_one(hub):
+    both = [{"question": "Who?", "answer": name} for name in ("Ann", "Bob")]
+    hub["mine", None, "train"], hub["mine", None, "test"] = both[:1], both[1:]
+    hub["learned", "all", "train"] = both[:1]
+    assert [item.answers for item in find_suite("hub:mine", NOTHING).items] == [("Bob",)]
+    assert [item.answers for item in find_suite("rows:hub:mine:train", NOTHING).items] == [("Ann",)]
+    assert [item.answers for item in read_suite("hub:learned@all").items] == [("Ann",)]
+    with pytest.raises(DataError, match="hub:gone cannot be loaded: Unknown split 'train'"):
+        find_suite("hub:gone", NOTHING)
+
+
+def test_a_quotation_mark_that_is_never_closed_is_one_line(tmp_path):
+    row = "what is asked,1,2,3,4,A\n"
+    (tmp_path / "a_test.csv").write_text('"' + row * 8000)
+    with pytest.raises(DataError, match=r"a_test\.csv, row 1: 1 fields"):
+        read_mmlu(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"append_choices_to_input": "no"}, "append_choices_to_input is true or false, not 'no'"),
+        (
+            {"examples": [{"input": "q", "target_scores": {"": 1, "a": 0}}]},
+            "target_scores is empty",
+        ),
+    ],
+)
+def test_a_task_of_bigbench_that_says_nothing_is_refused(tmp_path, task, message):
+    usual = {"examples": [{"input": "q", "target_scores": {"a": 1, "b": 0}}]}
+    (tmp_path / "task.json").write_text(json.dumps(usual | task))
+    with pytest.raises(DataError, match=message):
+        read_bigbench(tmp_path)
+    (tmp_path / "task.json").unlink()
+    with pytest.raises(DataError, match=r"^\S+task\.json cannot be read"):
+        read_bigbench(tmp_path)
+
+
+def test_a_last_word_on_a_line_of_its_own_can_be_written(tmp_path):
+    texts = ("she said to\nhim", "she said to  him ")
+    path = rows_file(tmp_path / "texts.jsonl", *({"text": text} for text in texts))
+    assert read_suite(path).items == (
+        Written("she said to\n", ("him",)),
+        Written("she said to", ("  him",)),
+    )
+
+
 def test_other_files_that_are_no_suites_are_named(tmp_path):
     (tmp_path / "a_test.csv").write_text("q,1,2,3,4,E\n")
     with pytest.raises(DataError, match=r"row 1.*from A to D"):
