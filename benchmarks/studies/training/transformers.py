@@ -178,11 +178,11 @@ class Text:
 def text_of(quick: bool) -> Text:
     """The text of a form; made-up reviews in the quick one."""
     texts, held = Datasets(choose_source("synthetic" if quick else "auto")).texts()
-    length, rows = (32, 8) if quick else (128, 16)
+    length = 32 if quick else 64
     tokenizer = Tokenizer.train(texts[:2000], vocab_size=384 if quick else 2048)
     count = 40 if quick else 400
     parts = (Corpus.of(tokenizer, held[start : start + count]) for start in (0, count))
-    return Text(tokenizer, tuple(texts), *parts, 32, length, rows)
+    return Text(tokenizer, tuple(texts), *parts, 32, length, rows=8)
 
 
 def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
@@ -190,7 +190,7 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
 
     Tables are "depth", "clipping" and "overfitting".
     """
-    sizes, steps = ((2, 8), 60) if quick else ((2, 16, 64), 300)
+    sizes, steps = ((2, 8), 60) if quick else ((2, 16, 64), 400)
     found: dict[tuple[str, ...], Case] = {
         ("depth", name, f"{layers} layers"): Case(parts, layers, steps, {"learning_rate": 3e-3})
         for layers in reversed(sizes)
