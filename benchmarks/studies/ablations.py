@@ -80,7 +80,8 @@ class Side:
 
     def cell(self, runs: Sequence[Mapping[str, Any]]) -> str:
         """The mean with half of its interval, and how many runs diverged."""
-        text = with_half(*mean_of_seeds(self.of(runs)), "{:.3g}")
+        mean, half = mean_of_seeds(self.of(runs))
+        text = with_half(mean, round(half, 6), "{:.3g}")  # no more than rounding is nothing
         lost = sum(one["diverged"] for one in runs)
         return f"{text} ({lost} of {len(runs)} diverged)" if lost else text
 
@@ -102,8 +103,14 @@ TEXT = Side("bits a byte", 1.0, -1, ("worse", "better"), "text")
 
 
 def _begun(name: str) -> str:
-    """A name at the beginning of a sentence."""
-    return name[0].upper() + name[1:]
+    """A remedy at the beginning of a sentence; one that begins with + has careful weights too."""
+    whole = name.replace("+ ", "careful first weights and ", 1) if name[0] == "+" else name
+    return whole[0].upper() + whole[1:]
+
+
+def _norm_words(norm: float) -> str:
+    """A norm of a gradient in a sentence."""
+    return "the norm " + (f"{norm:.2g}" if np.isfinite(norm) else "infinity or NaN")
 
 
 def depths(found: Found, side: Side) -> tuple[list[Any], list[Any], list[str]]:
@@ -120,7 +127,7 @@ def depths(found: Found, side: Side) -> tuple[list[Any], list[Any], list[str]]:
         change = side.against(*ends, f"with {columns[0]}")
         said.append(
             f"{_begun(name)}: with {columns[-1]} {change}. At the first step the gradient of the "
-            f"first layer has the norm {norms[0]:.2g}, that of the last {norms[-1]:.2g}."
+            f"first layer has {_norm_words(norms[0])}, that of the last {_norm_words(norms[-1])}."
         )
     deepest = {one: found["depth", one, columns[-1]] for one in names}
     best = max(names, key=lambda one: side.better * np.mean(side.of(deepest[one])))

@@ -180,7 +180,7 @@ def test_sentences_of_ablations_follow_from_the_numbers():
         [1.0, 2.0],
     )
     assert "Nothing: with 8 layers 50 points worse" in said[0]
-    assert "first layer has the norm 1, that of the last 2." in said[0]
+    assert "first layer has the norm 1, that of the last the norm 2." in said[0]
     assert "the best is 'help': 65 points better" in said[-1]
     _, said = ablations.clipping(found, ablations.PICTURES)
     assert (
@@ -194,6 +194,20 @@ def test_sentences_of_ablations_follow_from_the_numbers():
     assert (
         "Dropout: 0.1 bits a byte worse" in said[0] and "-0.4 bits a byte with nothing" in said[1]
     )
+
+
+def test_a_remedy_beside_careful_weights_and_a_gradient_that_is_no_number_are_told_in_words():
+    found = {
+        ("depth", name, "2 layers"): [
+            {"held_out": 0.5 + tiny, "norms": [math.nan, 3.0], "diverged": False}
+            for tiny in (0.0, 1e-11)
+        ]
+        for name in ("careful first weights", "+ both")
+    }
+    rows, _, said = ablations.depths(found, ablations.PICTURES)
+    assert said[1].startswith("Careful first weights and both: with 2 layers ")
+    assert "first layer has the norm infinity or NaN, that of the last the norm 3." in said[0]
+    assert rows[0]["2 layers"] == "50 ± 0"
 
 
 def test_both_sides_of_ablations_have_the_same_tables():
