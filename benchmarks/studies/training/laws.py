@@ -107,9 +107,10 @@ def fit_surface(
     )
 
     def miss(p: Floats) -> Floats:
-        parts = [np.full(len(n), p[0]), p[1] - p[2] * np.log(n), -p[3] * np.log(d)]
-        parts = [*parts[:2], parts[2] + p[4]] if form == SUM else [parts[0], parts[1] + parts[2]]
-        found: Floats = logsumexp(np.stack(parts), axis=0) - np.log(y)
+        """By the logarithms of floor and a, both powers, and of a sum the logarithm of b."""
+        floor, size, text = np.full(len(n), p[0]), p[1] - p[2] * np.log(n), -p[3] * np.log(d)
+        terms = (floor, size, p[4] + text) if form == SUM else (floor, size + text)
+        found: Floats = logsumexp(np.stack(terms), axis=0) - np.log(y)
         return found
 
     low = [-10.0, -20.0, 0.0, 0.0, -20.0]
@@ -146,19 +147,20 @@ def predict_largest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def asked(surface: Surface, row: dict[str, Any]) -> float:
         return surface(row["parameters"], row["tokens"])
 
-    fits, off = {}, {}
-    for form in FORMS:
-        whole = fit_surface(known, form)
-        without = [
-            fit_surface([*known[:i], *known[i + 1 :]], form, whole) for i in range(len(known))
-        ]
-        fits[form] = whole, without
-        told = [
-            asked(one, row) / row["held-out loss"] for one, row in zip(without, known, strict=True)
-        ]
-        off[form] = float(np.sqrt(np.mean(np.square(np.log(told)))))
-    surface, without = fits[min(off, key=lambda form: off[form])]
-    others = [asked(one, last) for one in without]
+    def off_by(without: Sequence[Surface]) -> float:
+        """How far each run is off by the surface that has not seen it: root of the mean square."""
+        pairs = zip(without, known, strict=True)
+        ratios = [asked(one, row) / row["held-out loss"] for one, row in pairs]
+        return float(np.sqrt(np.mean(np.square(np.log(ratios)))))
+
+    wholes = {form: fit_surface(known, form) for form in FORMS}
+    rests = [[*known[:i], *known[i + 1 :]] for i in range(len(known))]
+    without = {
+        form: [fit_surface(rest, form, whole) for rest in rests] for form, whole in wholes.items()
+    }
+    off = {form: off_by(fits) for form, fits in without.items()}
+    best = min(FORMS, key=lambda form: off[form])
+    surface, others = wholes[best], [asked(one, last) for one in without[best]]
     predicted, measured = asked(surface, last), float(last["held-out loss"])
     return {
         "form": surface.form,
