@@ -151,6 +151,7 @@ def _train(command: Command) -> RunDir:
     from playout.agents.pretraining.budget import plan, some_steps
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise, trust_typed
     from playout.agents.pretraining.objectives.registry import must_teach
+    from playout.agents.pretraining.run import use_threads
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk, trunk_of, without_channels
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -174,8 +175,7 @@ def _train(command: Command) -> RunDir:
         command = _settled(command, begun)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
-    if command.threads:
-        torch.set_num_threads(command.threads)
+    use_threads(command)
     version = DATA_VERSION if last is None else last.config.get("data_version", 1)
     quietly = silence() if command.quiet else nullcontext()
     with stop_at_once("nothing was learned yet"), quietly:

@@ -284,9 +284,8 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
             f"{run.path} learned {objective}, which draws nothing; measure it with: "
             f"{run.command_for('eval', *probe)}"
         )
-    for name in ("simulations", "second", "opponent", "episodes"):
-        if getattr(options, name) != getattr(PlayOptions(), name):
-            raise ConfigError(f"--{name} does nothing where pictures are drawn: leave it out")
+    unused = ("simulations", "second", "opponent", "episodes")
+    options.refuse_unused(*unused, where="where pictures are drawn")
     path = options.out or run.path / "pictures.png"
     check_picture(path)
     data = data_of(run)

@@ -6,7 +6,7 @@ run costs no torch. A kind of your own is one more entry in `KINDS`. Leaves out 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from os import PathLike
@@ -145,18 +145,6 @@ class EvalOptions(MachineOptions):
         about = self.against or self.card or self.training_text
         if not self.suite and (about or self.shots or self.chat):
             raise ConfigError("what is asked is missing: --suite NAME")
-
-    def refuse_unused(self, *names: str, where: str) -> None:
-        """Raises ConfigError for the first of these options that was given, and does nothing here.
-
-        Args:
-            names: Of the options.
-            where: Ends "--NAME does nothing ".
-        """
-        usual = {one.name: one.default for one in fields(EvalOptions)}
-        for name in names:
-            if getattr(self, name) != usual[name]:
-                raise ConfigError(f"--{name} does nothing {where}: leave it out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

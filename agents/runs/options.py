@@ -52,6 +52,18 @@ class MachineOptions:
             known = ", ".join((*devices.DTYPES, devices.INT8))
             raise ConfigError(f"dtype {self.dtype!r} is unknown: use {known}")
 
+    def refuse_unused(self, *names: str, where: str) -> None:
+        """Raises ConfigError for the first of these options that was given, and does nothing here.
+
+        Args:
+            names: Of the options.
+            where: Ends "--NAME does nothing ".
+        """
+        usual = {one.name: one.default for one in dataclasses.fields(self)}
+        for name in names:
+            if getattr(self, name) != usual[name]:
+                raise ConfigError(f"--{name} does nothing {where}: leave it out")
+
 
 DEFAULT_MACHINE = MachineOptions()
 

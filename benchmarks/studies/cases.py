@@ -15,6 +15,7 @@ import multiprocessing
 import multiprocessing.context
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ import torch
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 
 T = TypeVar("T")
 
@@ -64,7 +66,8 @@ def kept_run(
 ) -> RunDir:
     """The run of a study in a folder: as it was left, gone on with if it was stopped, or made now.
 
-    What it is for is noted beside it (`NAME.study.json`) before it begins.
+    What it is for is noted beside it (`NAME.study.json`) before it begins, and in its record at its
+    end, with its `CoreMinutes`.
 
     Args:
         path: Where it is.
@@ -75,7 +78,7 @@ def kept_run(
     wanted = _plain({"subject": subject, **settings})
     noted = {"version": playout.__version__, "settings": wanted}
     note = path.with_name(f"{path.name}.study.json")
-    run = None
+    run, taken = None, CoreMinutes()
     if RunDir.is_run(path):
         found = RunDir.open(path)
         why = _unlike(found, wanted)
@@ -84,6 +87,8 @@ def kept_run(
             return found
         if found.record.get("study") is None and _read(note) == noted:
             print(f"{path}: was stopped, goes on", flush=True)
+            rows = [*read_rows(path)]
+            taken = CoreMinutes(rows[-1]["time/elapsed"] / 60 if rows else 0.0)
             run = train(quiet=True, resume=path)
         else:
             _move_aside(found, why)
@@ -93,8 +98,23 @@ def kept_run(
         given = {k: str(v.path) if isinstance(v, RunDir) else v for k, v in settings.items()}
         run = train(subject, quiet=True, run=path, **given)
     with run.lock():
-        run.update(study=noted)
+        run.update(study=noted | {"minutes": taken()})
     return run
+
+
+class CoreMinutes:
+    """Minutes of processor time since it was made; other work on the machine adds nothing to them.
+
+    Args:
+        before: Minutes that come first, of a run that goes on.
+    """
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._before, self._begun = before, time.process_time()
+
+    def __call__(self) -> float:
+        """The minutes until now."""
+        return self._before + (time.process_time() - self._begun) / 60
 
 
 def _read(note: Path) -> Any:

@@ -22,7 +22,7 @@ from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.alphazero.replay import records
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.cases import kept_run
+from playout.benchmarks.studies.cases import CoreMinutes, kept_run
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, read_network, write_network
 
 STEPS = ("supervised", "reinforced", "value")
@@ -72,10 +72,13 @@ class Snapshots:
 
     def __init__(self, run: Path, count: int) -> None:
         self.folder, self.count = run / "snapshots", count
+        self._minutes: CoreMinutes | None = None
         self._parts: int | None = None
 
     def __call__(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """After an update."""
+        if self._minutes is None:
+            self._minutes = CoreMinutes(metrics["time/elapsed"] / 60)
         done, total = trainer.progress
         parts = int(self.count * done / max(total, 1))
         if parts == self._parts:
@@ -84,7 +87,7 @@ class Snapshots:
         policy = getattr(trainer, "policy", None)
         net = trainer.learners[-1].average if policy is None else policy.net
         path = self.folder / f"{parts:03d}{SNAPSHOT}"
-        write_network(net, path, minutes=metrics["time/elapsed"] / 60)
+        write_network(net, path, minutes=self._minutes())
 
     def last(self) -> Path:
         """The newest file."""

@@ -30,7 +30,6 @@ from playout.agents.rating.positions import (
     preserved,
 )
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.metrics import read_rows
 from playout.benchmarks.studies.cases import kept_run, mean_of_seeds
 from playout.benchmarks.studies.games.alphago_training import Snapshots, reinforce
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, about, read_network, write_network
@@ -117,11 +116,6 @@ def trunk_run(folder: Path, board: Board, objective: str, seed: int) -> RunDir:
                 "data_seed": seed, "epochs": board.epochs, "threads": 1}  # fmt: skip
     path = folder / f"trunk-{objective}-{seed}"
     return kept_run(path, playout.pretrain_trunk, board.game, settings)
-
-
-def minutes_of(run: RunDir) -> float:
-    """How long a run has taken."""
-    return [*read_rows(run.path)][-1]["time/elapsed"] / 60
 
 
 def snapshots_of(

@@ -7,7 +7,6 @@ those of pictures; TF-IDF stands beside them. Left out: trunks (trunks.py), page
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +17,7 @@ from playout.agents.pretraining.clusters import cluster_scores
 from playout.agents.pretraining.data.dataset import some_rows
 from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, neighbour_accuracy
 from playout.agents.pretraining.probes import linear_accuracy as read
+from playout.benchmarks.studies.cases import CoreMinutes
 from playout.benchmarks.studies.games.starts import NOTHING
 from playout.benchmarks.studies.training.trunks import ALL, ARI, FEW, PIXELS, RIGHT, SHARES, Form
 from playout.errors import ConfigError
@@ -153,9 +153,9 @@ def told(what: str, way: str, form: Form, seed: int) -> tuple[dict[str, Any], No
     task, tokenizer = task_of(what, form.texts)
     if way == PIXELS:
         return words_alone(task, seed), None
-    begun = time.monotonic()
+    taken = CoreMinutes()
     model, right = taught(way, task, tokenizer, form, seed)
-    minutes = (time.monotonic() - begun) / 60
+    minutes = taken()
     numbers, wanted = (np.array(side[1], np.int64) for side in (task.train, task.test))
     seen, asked = (features(model, tokenizer, side[0]) for side in (task.train, task.test))
     few, every = (labelled(numbers, share, seed) for share in SHARES)

@@ -6,7 +6,6 @@ Left out: self-play that begins with trunks (games/starts.py), tables and pictur
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, features,
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, new_trunk
+from playout.benchmarks.studies.cases import CoreMinutes
 from playout.benchmarks.studies.games import starts
 from playout.benchmarks.studies.games.meetings import about, read_network
 from playout.benchmarks.studies.games.starts import LEARNERS, NOTHING, Board
@@ -69,12 +69,12 @@ def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, f
     """
     trunk = fresh_trunk(data, form, seed)
     config = PretrainConfig(objective=objective, batch=form.batch)
-    begun = time.monotonic()
+    taken = CoreMinutes()
     trainer = PretrainTrainer(trunk, data, config, steps=form.steps, seed=seed)
     try:
         while not trainer.finished:
             trainer.update()
-        minutes = (time.monotonic() - begun) / 60
+        minutes = taken()
         right = all_held_out(trainer)["accuracy"] if objective == "supervised" else None
     finally:
         trainer.close()
@@ -208,7 +208,8 @@ def part(what: str, objective: str, form: Form, seed: int, folder: Path) -> Any:
     Of "trunks", which self-play will begin with, the minutes that one took; else see `told`.
     """
     if what == "trunks":
-        return starts.minutes_of(starts.trunk_run(folder, form.board, objective, seed))
+        run = starts.trunk_run(folder, form.board, objective, seed)
+        return float(run.record["study"]["minutes"])
     if objective in LEARNERS:
         return learned_by_reward(folder, objective, form, seed), None
     return told(what, objective, form, seed)

@@ -94,6 +94,30 @@ def test_a_run_that_was_stopped_goes_on_if_it_is_for_the_same(train, tmp_path, c
     assert "is not known to be finished" in capsys.readouterr().out
 
 
+def test_a_run_notes_its_processor_minutes_and_those_before_a_stop(train, tmp_path):
+    def asleep(subject=None, *, run=None, resume=None, quiet=True):
+        time.sleep(0.5)  # as if other work had the core
+        made = train(subject, run=run, resume=resume, quiet=quiet)
+        if resume is None:
+            (made.path / "metrics.jsonl").write_text('{"step": 1, "time/elapsed": 120.0}\n')
+        return made
+
+    begun = time.monotonic()
+    run = kept_run(tmp_path / "a", asleep, "game", {})
+    assert 0.0 < 60 * run.record["study"]["minutes"] < time.monotonic() - begun - 0.4
+
+    def stopped(*args, **kwargs):
+        asleep(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_run(tmp_path / "b", stopped, "game", {})
+    begun = time.monotonic()
+    run = kept_run(tmp_path / "b", asleep, "game", {})
+    assert 120.0 < 60 * run.record["study"]["minutes"] < 120.0 + time.monotonic() - begun - 0.4
+    assert kept_run(tmp_path / "b", asleep, "game", {}).record == run.record
+
+
 def squared(number):
     if number < 0:
         raise ValueError("negative")
