@@ -55,8 +55,8 @@ def to_dict(value: Any, where: str = "") -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
-        what = "nan, which is no number" if math.isnan(value) else f"{value}; use none for no limit"
-        raise ConfigError(f"setting {where} is {what}")
+        what = "no number" if math.isnan(value) else "not finite; for no limit say none"
+        raise ConfigError(f"setting {where} is {value}, which is {what}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(

@@ -22,6 +22,7 @@ from playout.rlhf.data.records import read_texts
 from playout.rlhf.data.rows import SUFFIXES, suffix_of
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.evaluation.suites.suite import Suite
+from playout.rlhf.evaluation.suites.tasks.bigbench import is_bigbench, read_bigbench
 from playout.rlhf.evaluation.suites.tasks.code import (
     is_humaneval,
     packaged_problems,
@@ -29,9 +30,7 @@ from playout.rlhf.evaluation.suites.tasks.code import (
     read_programs,
 )
 from playout.rlhf.evaluation.suites.tasks.formats import (
-    is_bigbench,
     is_mmlu,
-    read_bigbench,
     read_mmlu,
     read_suite,
 )

@@ -1,14 +1,14 @@
 """Suites in the formats in which they are published, read from local files or from the hub.
 
 MMLU (Hendrycks et al. 2021): a folder of CSV files without a header, rows with question, choices
-and answer, or such rows of the hub with their examples. BIG-bench (Srivastava et al. 2022): a
-task's task.json. Rows (.jsonl, .json, .csv, .parquet, `hub:NAME`): ARC, HellaSwag, PIQA, BLiMP and
-what looks like them. Tests of code are code.py's.
+and answer, or such rows of the hub with their examples. Rows (.jsonl, .json, .csv, .parquet,
+`hub:NAME`): ARC, HellaSwag, PIQA, BLiMP and what looks like them. Tasks of BIG-bench are
+bigbench.py's, tests of code code.py's.
 """
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,14 @@ from playout.rlhf.data.rows import (
     check_text,
     csv_lines,
     name_of,
-    read_bytes,
     read_rows,
     read_split,
-    suffix_of,
     text_field,
-    to_text,
     with_split,
 )
 from playout.rlhf.evaluation.suites.suite import Choice, Item, Suite, Written
 
-__all__ = ["is_bigbench", "is_mmlu", "read_bigbench", "read_mmlu", "read_suite"]
+__all__ = ["is_mmlu", "is_text", "read_mmlu", "read_suite"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -148,113 +145,6 @@ def _mmlu_row(row: Row, where: str) -> Choice:
     return _questioned(row, where, _group(row, where))
 
 
-# BIG-bench
-
-_BIGBENCH = {
-    "name": "",
-    "description": "",
-    "task_prefix": "",
-    "example_input_prefix": "\nQ: ",
-    "example_output_prefix": "\nA: ",
-    "choice_prefix": "\n  choice: ",
-    "few_shot_example_separator": "\n",
-}
-"""Texts of a task, and what they are where it does not say."""
-
-
-def is_bigbench(path: Path) -> bool:
-    """Whether a file is a task of BIG-bench, or a folder that holds one."""
-    path = path / "task.json" if path.is_dir() else path
-    if suffix_of(path) != ".json" or not path.is_file():
-        return False
-    return to_text(read_bytes(path), str(path)).lstrip().startswith("{")
-
-
-def read_bigbench(path: Path) -> Suite:
-    """A task of BIG-bench in JSON: examples with target_scores, or with targets to be written.
-
-    Raises:
-        DataError: It is no such task; what is wrong with which example.
-    """
-    path = path / "task.json" if path.is_dir() else path
-    text = to_text(read_bytes(path), str(path))
-    try:
-        task = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-    rows = task.get("examples") if isinstance(task, dict) else None
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} is no task of BIG-bench: it has no examples")
-    for key, value in task.items():
-        if isinstance(value, str):
-            check_text(value, str(path), key)
-    given = {key: _given(task, key, usual, path) for key, usual in _BIGBENCH.items()}
-    before, after = given["example_input_prefix"], given["example_output_prefix"]
-    listed = given["choice_prefix"]
-    shown = task.get("append_choices_to_input", True)
-    if not isinstance(shown, bool):
-        raise DataError(f"{path}: append_choices_to_input is true or false, not {shown!r}")
-    items: list[Item] = []
-    for number, row in enumerate(rows, 1):
-        where = f"{path}, example {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("input"), str):
-            raise DataError(f"{where}: it has no input")
-        check_text(row["input"], where, "input")
-        asked, scores = before + row["input"], row.get("target_scores")
-        if isinstance(scores, dict) and scores:
-            values = [_score(value, where) for value in scores.values()]
-            for option in scores:
-                text_field({"target_scores": option}, where, "target_scores")
-            if shown:
-                asked += "".join(f"{listed}{option}" for option in scores)
-            prompt, options = asked + after.rstrip(" "), _spaced(after, scores)
-            items.append(Choice(prompt, options, tuple(values), question=row["input"]))
-            continue
-        targets = row.get("target")
-        targets = [targets] if isinstance(targets, str) else targets
-        if not isinstance(targets, list) or not targets or not all(map(_is_text, targets)):
-            raise DataError(f"{where}: it has neither target_scores nor a target")
-        for text in targets:
-            check_text(text, where, "target")
-        prompt = asked + after.rstrip(" ")
-        items.append(Written(prompt, _spaced(after, targets), question=row["input"]))
-    if len({type(item) for item in items}) > 1:
-        raise DataError(f"{path}: some examples offer choices and others want a text")
-    return Suite(
-        name=given["name"] or path.stem,
-        items=tuple(items),
-        headers={"": given["task_prefix"]},
-        between=given["few_shot_example_separator"],
-        about=given["description"],
-    )
-
-
-def _given(task: Row, key: str, usual: str, path: Path) -> str:
-    """A text of a task of BIG-bench, or what it is by default."""
-    value = task.get(key)
-    if value is None:
-        return usual
-    if not isinstance(value, str):
-        raise DataError(f"{path}: {key} should be a text, not {value!r}")
-    return value
-
-
-def _spaced(after: str, options: Iterable[str]) -> tuple[str, ...]:
-    """Options with the blank that stands between them and what introduces an answer."""
-    blank = " " if after.endswith(" ") else ""
-    return tuple(blank + option for option in options)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _score(value: object, where: str) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise DataError(f"{where}: the score {value!r} is not a number from 0 to 1")
-    return float(value)
-
-
 # Rows
 
 
@@ -279,6 +169,11 @@ def read_suite(source: str | Path) -> Suite:
     if not items:
         raise DataError(f"{name_of(source)} holds no questions")
     return Suite(name=called, items=tuple(items), by_length=_by_length(items))
+
+
+def is_text(value: object) -> bool:
+    """Whether it is a text that says something."""
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _by_length(items: Sequence[Item]) -> bool:
@@ -317,7 +212,7 @@ def _item(row: Row, where: str) -> Item:
     if "prompt" in row or "question" in row:
         answers = row.get("answers", row.get("answer", row.get("target")))
         answers = [answers] if isinstance(answers, str) else answers
-        if isinstance(answers, list) and answers and all(map(_is_text, answers)):
+        if isinstance(answers, list) and answers and all(map(is_text, answers)):
             prompt = text_field(row, where, "prompt", "question")
             for answer in answers:
                 check_text(answer, where, "answer")
@@ -360,7 +255,7 @@ def _texts(value: Any, where: str, field: str) -> list[str]:
     if isinstance(value, str):  # of CSV, which has no lists
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
-    if not isinstance(value, list | tuple) or len(value) < 2 or not all(map(_is_text, value)):
+    if not isinstance(value, list | tuple) or len(value) < 2 or not all(map(is_text, value)):
         raise DataError(f"{where}: {field} should be a list of two texts or more")
     if len(value) > len(LETTERS):
         raise DataError(f"{where}: {len(value)} {field} are more than {len(LETTERS)}")

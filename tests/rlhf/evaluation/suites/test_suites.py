@@ -11,6 +11,7 @@ from playout.envs.core.registry import game
 from playout.errors import ConfigError, DataError
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.evaluation.suites.suite import Choice, Suite, Written
+from playout.rlhf.evaluation.suites.tasks.bigbench import read_bigbench
 from playout.rlhf.evaluation.suites.tasks.catalogue import Material, find_suite
 from playout.rlhf.evaluation.suites.tasks.code import (
     mutants,
@@ -18,7 +19,7 @@ from playout.rlhf.evaluation.suites.tasks.code import (
     read_humaneval,
     read_programs,
 )
-from playout.rlhf.evaluation.suites.tasks.formats import read_bigbench, read_mmlu, read_suite
+from playout.rlhf.evaluation.suites.tasks.formats import read_mmlu, read_suite
 from playout.rlhf.evaluation.suites.tasks.moves import best_moves, legal_moves
 from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
 from playout.rlhf.evaluation.suites.tasks.texts import cloze
@@ -64,6 +65,18 @@ def test_bigbench_offers_choices_with_their_scores_or_wants_a_text(tmp_path):
     task["examples"] = [{"input": "2+2", "target": ["4", "four"]}]
     (tmp_path / "task.json").write_text(json.dumps(task))
     assert read_bigbench(tmp_path).items == (Written("\nQ: 2+2\nA:", (" 4", " four")),)
+
+
+def test_rows_in_a_file_that_is_called_json_are_no_task_of_bigbench(tmp_path):
+    rows = [{"question": f"{n} + {{1}}", "choices": ["a", "b"], "answer": 0} for n in (1, 2)]
+    lines = "\n".join(map(json.dumps, rows))
+    for text in (lines, f"\n{lines}\n", json.dumps(rows)):
+        (tmp_path / "rows.json").write_text(text)
+        assert len(find_suite(str(tmp_path / "rows.json"), NOTHING).items) == 2
+    task = {"name": "sums", "examples": [{"input": "2+2", "target": "4"}]}
+    for text in (json.dumps(task), json.dumps(task, indent=2), f"{json.dumps(task)}\n"):
+        (tmp_path / "task.json").write_text(text)
+        assert find_suite(str(tmp_path / "task.json"), NOTHING).name == "sums"
 
 
 def test_what_a_task_of_bigbench_leaves_out_or_empty_is_as_usual(tmp_path):
