@@ -274,7 +274,7 @@ def _finetune(
     count = len(labelled_rows(data.train, share, seed=seed))
     passes = epochs * min(10.0, 1 / math.sqrt(share))
     config = dataclasses.replace(PretrainConfig(), labels=share, batch=64 if count < 5000 else 256)
-    steps = max(50, round(passes * count / config.batch))
+    steps = max(300, round(passes * count / config.batch))
     device = next(trunk.parameters()).device
     trainer = PretrainTrainer(
         copy.deepcopy(trunk), data, config, steps=steps, seed=seed, device=device, dtype=dtype
