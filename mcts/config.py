@@ -138,6 +138,7 @@ class SearchConfig:
                 raise ConfigError(f"{field.name} must be {kind}, not {value!r}")
             number = int(value) if isinstance(value, Integral) else float(value)
             if not low <= number <= high:
-                raise ConfigError(f"{field.name} must lie in [{low:g}, {high:g}], not {value!r}")
+                bounds = f"[{low}, {high}]" if whole else f"[{low:g}, {high:g}]"
+                raise ConfigError(f"{field.name} must lie in {bounds}, not {value!r}")
             if not isinstance(value, int | float):  # a number of NumPy's
                 object.__setattr__(self, field.name, number)

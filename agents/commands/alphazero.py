@@ -189,6 +189,7 @@ def _train(
     from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import (
+        measured_before,
         print_plan,
         print_summary,
         say_nothing_was_left,
@@ -248,9 +249,11 @@ def _train(
             run.discard_unused()
         raise
     if shown:
-        say_nothing_was_left(run, None if start is None else start.step)
+        began_at = None if start is None else start.step
+        say_nothing_was_left(run, began_at)
+        rate = command.rating and not measured_before(run, began_at)
         left = report_time(minutes, before + time.monotonic() - begun)
-        print_summary(run, rate=command.rating, seconds=left, machine=command, game=game)
+        print_summary(run, rate=rate, seconds=left, machine=command, game=game)
     return run
 
 

@@ -207,9 +207,10 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
             f"{path}, line {number}: the game is over after {moves!r}, there is no move to judge"
         )
     if state.to_play == CHANCE:
+        where = f"after {moves!r}" if moves.strip() else "at the start"
         raise DataError(
-            f"{path}, line {number}: after {moves!r} chance decides, nobody is to move; write what "
-            f"it brings as a move: {possible_moves(state)}"
+            f"{path}, line {number}: {where} chance decides, nobody is to move; write what it "
+            f"brings as a move: {possible_moves(state)}"
         )
     return state
 

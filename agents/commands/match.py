@@ -138,7 +138,7 @@ class Match:
     def __str__(self) -> str:
         """A line for each player, best first."""
         rows = (
-            f"{one['player']}: {one['elo']:.0f} Elo ({one['low']:.0f} .. {one['high']:.0f}), "
+            f"{one['player']}: {one['elo']:z.0f} Elo ({one['low']:z.0f} .. {one['high']:z.0f}), "
             f"{100 * one['score']:.1f} % of {one['games']} games"
             for one in self.report["players"]
         )
@@ -172,10 +172,10 @@ def match(
         game: A name, or the game itself; by default what the first run has learned.
         **options: The command's options; nothing is shown unless quiet=False.
     """
-    given = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in players]
-    names = [one if isinstance(one, str) else one.name for one in given]
-    shown = {"quiet": True, **options}
-    command = make_command(Command, players=names, **shown)
+    from playout.agents.players.load import as_named
+
+    given, names = as_named(players)
+    command = make_command(Command, players=names, **{"quiet": True, **options})
     _check(command, names)
     found = _play(command, *_seated(command, given, game))
     _write(command, found)
@@ -333,7 +333,7 @@ def _tell_length(
 
     total = num_games_of(game, len(players), command.games)
     seconds = most_seconds(players, game, command.games, openings=openings, seed=command.seed)
-    opened = f"each opening of {openings} random plies"
+    opened = f"each opening of {openings} random {'ply' if openings == 1 else 'plies'}"
     if game.num_players == 2:
         pairings = len(players) * (len(players) - 1) // 2
         most = "at most " if test is not None else ""

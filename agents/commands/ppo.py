@@ -342,19 +342,21 @@ def _self_play(
 
 def _refuse_unused(command: Command, source: "Source", trainer: "PPOTrainer") -> None:
     """Raises ConfigError for an option that would do nothing."""
-    from gymnasium.spaces import Box
     from playout.agents.networks.trunks import has_images
 
     kind = command.network.network
-    given = {"native": command.native, "processes": command.processes, "network": kind}
+    given = {"native": command.native, "processes": command.processes}
+    groups = (command.ppo, command.network, command.collect)
+    seen, hidden = trainer.envs.observation_space, command.network.hidden
     refuse_unused(
-        {**given, **to_dict(command.collect), **to_dict(command.ppo)},
+        {**given, **{name: value for group in groups for name, value in to_dict(group).items()}},
         env=source.text,
-        continuous=isinstance(trainer.envs.action_space, Box),
+        observations=seen,
+        actions=trainer.envs.action_space,
         recurrent=trainer.policy.recurrent,
         self_play=_plays_itself(command, source),
-        encodes=kind in ("auto", "mlp", *BOARD_NETWORKS)
-        or has_images(trainer.envs.observation_space, kind),
+        encodes=kind in ("auto", "mlp", *BOARD_NETWORKS) or has_images(seen, kind),
+        layers=bool(hidden) if hidden is not None else not has_images(seen, kind),
     )
 
 

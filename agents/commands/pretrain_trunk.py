@@ -149,6 +149,7 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan, some_steps
+    from playout.agents.pretraining.data.frames import environment_of
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise, trust_typed
     from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.run import use_threads
@@ -231,6 +232,7 @@ def _train(command: Command) -> RunDir:
             "data_version": version,
             "network": trainer.trunk.description(),
             "game": _game(split),
+            "env": environment_of(command.data),
             "classes": list(split.train.classes),
             "fresh": fresh,
         },
@@ -304,24 +306,20 @@ def _settled(command: Command, begun: Trunk | None) -> Command:
 
 def _refuse_unused(command: Command) -> None:
     """Raises ConfigError for an option that would do nothing."""
+    from playout.agents.pretraining.data import sources
     from playout.agents.pretraining.data.frames import OBSERVATIONS
-    from playout.agents.pretraining.data.sources import (
-        are_made,
-        are_pictures,
-        takes_seed,
-        takes_size,
-    )
 
     data, pretrain = command.data, command.pretrain
-    pretrain.refuse_unused(pictures=are_pictures(data), begun=bool(command.init))
+    pretrain.refuse_unused(pictures=sources.are_pictures(data), begun=bool(command.init))
     seen = data.startswith(OBSERVATIONS)
     for flag, given, why in (
         ("wrappers", command.wrappers and not seen, f"but with {OBSERVATIONS}ENV"),
         ("env-options", command.env_options and not seen, f"but with {OBSERVATIONS}ENV"),
-        ("image-size", command.image_size and not takes_size(data),
+        ("image-size", command.image_size and not sources.takes_size(data),
          "but with a folder of pictures or frames"),
-        ("count", command.count != COUNT and not are_made(data), "but with a game or frames"),
-        ("data-seed", command.data_seed and not takes_seed(data),
+        ("count", command.count != COUNT and not sources.are_made(data),
+         "but with a game or frames"),
+        ("data-seed", command.data_seed and not sources.takes_seed(data),
          "with data that bring their own split"),
         ("epochs", command.minutes is not None and pretrain.epochs != PretrainConfig().epochs,
          "beside --minutes"),

@@ -17,7 +17,7 @@ from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network, size_of
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
-from playout.agents.networks.encoders.choice import take_encoder
+from playout.agents.networks.encoders.choice import IMAGE_NETWORKS, Combined, take_encoder
 from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.runs.directory import RunDir
@@ -108,6 +108,11 @@ class Beginning:
         learned = tuple(self.description["shape"])
         if not encoder.state_dict():
             raise ConfigError(f"{self.path} has learned pictures, and these observations are none")
+        if isinstance(encoder, Combined):
+            raise ConfigError(
+                f"{self.path} has learned pictures alone, and these observations have parts "
+                f"({', '.join(encoder.keys)}): the trunk does not fit"
+            )
         if isinstance(encoder, Convolutional) and encoder.images.shape != learned:
             here, there = (" x ".join(map(str, shape)) for shape in (encoder.images.shape, learned))
             raise ConfigError(
@@ -147,6 +152,11 @@ def settle(
             )
         if config.size:
             raise ConfigError("--size is that of --network resnet or transformer: leave it out")
+        if begun is not None and kind != begun.network and kind in ("mlp", *IMAGE_NETWORKS):
+            raise ConfigError(
+                f"the trunk of {begun.path} does not fit --network {kind}, since it is of "
+                f"{begun.network}: leave out --network"
+            )
         return replace(config, network=kind, board=None, fresh=())
     if begun is not None and not begun.of_board:
         raise ConfigError(

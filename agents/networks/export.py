@@ -273,18 +273,28 @@ def export_network(
 
     Args:
         run: The run.
-        options: What to write and where; without a format it is ONNX if that can be written.
+        options: What to write and where; without a format it is what the file's ending says, else
+            ONNX if that can be written.
         weights: By name, for safetensors.
         wrapper: Makes the function for ONNX; ConfigError if the network cannot be one.
         stem: What a file inside the run is called, before its ending.
         about: What the file tells of the network as metadata.
+
+    Raises:
+        ConfigError: No such format, or one that the file's ending denies. DataError: The file
+            cannot be written.
     """
     if options.format in ("hf", "peft", "run"):
         raise ConfigError(
             f"a run of kind {run.kind} is exported as onnx or safetensors, not {options.format}"
         )
-    onnx, reason = options.format == "onnx", ""
-    if options.format is None:
+    ending = "" if options.out is None else options.out.suffix[1:].lower()
+    named = ending if ending in ("onnx", "safetensors") else None
+    if options.format and named and named != options.format:
+        raise ConfigError(f"{options.out} names a file of {named}, not of {options.format}")
+    kind, reason = options.format or named, ""
+    onnx = kind == "onnx"
+    if kind is None:
         onnx, reason = _onnx_possible(wrapper)
     path = options.out
     if path is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -212,6 +212,23 @@ def load_player(
         run = RunDir.open(path)
         player = _game_kind(run).game_player(run, which, game, machine=machine)
     return player if simulations is None else player.with_simulations(simulations)
+
+
+def as_named(
+    players: Sequence[str | PathLike[str] | Player],
+) -> tuple[list[str | Player], list[str]]:
+    """Players as Python names them, paths as text, and what each is called.
+
+    Raises:
+        ConfigError: One text in place of a list, or something that is no player.
+    """
+    if isinstance(players, str | PathLike):
+        raise ConfigError(f'players are a list, such as ["random", "uct:500"], not {players!r}')
+    given = [fspath(one) if isinstance(one, PathLike) else one for one in players]
+    for one in given:
+        if not isinstance(one, str) and not (hasattr(one, "act") and hasattr(one, "name")):
+            raise ConfigError(f"a player is a name, a run or an object with `act`, not {one!r}")
+    return given, [one if isinstance(one, str) else one.name for one in given]
 
 
 def game_of_run(path: str | PathLike[str]) -> NativeGame:

@@ -25,7 +25,7 @@ from playout.agents.runs.reporting import must_be_writable
 from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
 from playout.envs.records import files as records
 from playout.envs.records.json_lines import GameRecord
-from playout.errors import EngineError
+from playout.errors import ConfigError, EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class TerminalGame:
 
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
+_PICTURES = (".gif", ".webp", ".png", ".svg")  # endings that no record of games has
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
 
 
@@ -60,9 +61,22 @@ def play_games(player: Player, options: PlayOptions, game: NativeGame | None = N
         assert isinstance(player, RunPlayer)
         game = player.game
     if options.out is not None:
+        if options.out.suffix.lower() in _PICTURES:
+            raise ConfigError(
+                f"{options.out}: games are kept as moves, not as pictures: name a file that ends "
+                "in .jsonl, or as docs/games.md lists"
+            )
         must_be_writable(options.out)
         records.must_hold(options.out, game)
+    if game.num_players == 1 and (options.opponent != "human" or options.second):
+        name = "opponent" if options.opponent != "human" else "second"
+        raise ConfigError(f"--{name} does nothing in a game of one player: leave it out")
     if options.opponent == "human" and game.num_players > 1:
+        if options.episodes is not None:
+            raise ConfigError(
+                "--episodes does nothing where you play yourself, you are asked after each game: "
+                "leave it out, or name an --opponent"
+            )
         hint = _hinter(player) if isinstance(player, RunPlayer) else None
         _with_person(game, player, HumanPlayer(hint=hint, name="you"), options)
         return

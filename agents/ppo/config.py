@@ -9,15 +9,18 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.config import from_dict, nearest, read_presets, to_dict
 from playout.envs.game_text import read
 from playout.errors import ConfigError
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
+
+if TYPE_CHECKING:
+    from gymnasium import Space
 
 T = TypeVar("T")
 
@@ -217,36 +220,67 @@ def refuse_unused(
     given: Mapping[str, Any],
     *,
     env: str,
-    continuous: bool,
+    observations: "Space[Any]",
+    actions: "Space[Any]",
     recurrent: bool,
     self_play: bool,
     encodes: bool,
+    layers: bool,
 ) -> None:
     """Refuse options of a new run that would do nothing.
 
     Args:
         given: The command's, by plain name; those of its environment's preset are nobody's word.
         env: Whose preset.
-        continuous: Actions are a Box of numbers.
+        observations: Their space, as the learner sees it.
+        actions: Their space.
         recurrent: The policy has a memory.
         self_play: A game is learned against a pool of past versions.
         encodes: The network that is named sees some part of an observation.
+        layers: There are layers above the encoder.
 
     Raises:
         ConfigError: Names the first of them.
     """
-    usual = {"native": True, "processes": None, "network": "auto"}
-    usual |= {**to_dict(CollectConfig()), **to_dict(PPOConfig()), **preset(env)}
+    # Here, since presets are read where no environment is made.
+    from gymnasium.spaces import Box
+    from playout.agents.vector.actions import leaves
+    from playout.agents.vector.normalize import ObsNormalizer
+
+    usual = {"native": True, "processes": None}
+    for group in GROUPS.values():
+        usual |= to_dict(group())
+    usual |= preset(env)
+    of_numbers = "but with continuous actions"
+    numbers = any(isinstance(part, Box) for part in leaves(actions))
+    kind, of_board = given["network"], given["network"] in BOARD_NETWORKS
     for name, unused, where in (
         ("native", self_play, "in self-play"),
         ("processes", self_play, "in self-play"),
         ("wrappers", self_play, "in self-play"),
         ("reward_threshold", self_play, "in self-play"),
         ("latest_share", not self_play, "without --self-play"),
-        ("noise_correlation", not continuous, "but with continuous actions"),
+        ("noise_correlation", not isinstance(actions, Box), of_numbers),
+        ("squash", not numbers, of_numbers),
+        ("log_std_init", not numbers, of_numbers),
+        ("state_dependent_std", not numbers, of_numbers),
         ("sequence_length", not recurrent, "without --recurrent"),
+        ("recurrent_size", not recurrent, "without --recurrent"),
         ("weight_decay", given["optimizer"] == "adam", "with --optimizer adam"),
+        ("vf_clip_coef", not given["clip_vloss"], "without --clip-vloss"),
+        ("final_ent_coef", not given["anneal_ent"], "without --anneal-ent"),
+        ("norm_adv_by", not given["norm_adv"], "with --no-norm-adv"),
+        (
+            "normalize_obs",
+            not ObsNormalizer(observations, 1.0).moments,
+            "where no observation is a vector of numbers",
+        ),
+        ("clip_obs", not given["normalize_obs"], "without --normalize-obs"),
+        ("clip_reward", not given["normalize_rewards"], "without --normalize-rewards"),
         ("network", not encodes, "where no observation is a picture"),
+        ("hidden", of_board, f"with --network {kind}"),
+        ("shared_trunk", of_board, f"with --network {kind}"),
+        ("activation", not layers, "without layers (--hidden)"),
     ):
         if unused and given[name] != usual[name]:
             flag = "no-native" if name == "native" else name.replace("_", "-")

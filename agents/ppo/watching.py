@@ -123,7 +123,7 @@ def _opened(run: RunDir, source: Source) -> tuple[Environments | AECGames, Scree
                     return stage, Screen(env, "rgb_array", fps)
                 errors.append(f"in mode {mode} its render gives {type(shown).__name__}")
             except _RENDERS_NOT as error:
-                errors.append(str(error))
+                errors.append(str(error) or f"its render() raises {type(error).__name__}")
             if stage is not None:
                 stage.close()
     raise RunError(f"{run.config['env']} cannot be watched: {errors[0]}")
@@ -246,7 +246,10 @@ def save_frames(frames: list[Any], path: Path, fps: float) -> Path:
         raise RunError("there is nothing to show")
     if path.suffix.lower() == ".png":
         chosen = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, min(6, len(frames)))]
-        Image.fromarray(np.concatenate(chosen, axis=1)).save(path)
+        # Between them a white line, since pictures of one dark background run into each other.
+        line = np.full((len(chosen[0]), max(2, chosen[0].shape[1] // 40), 3), 255, np.uint8)
+        parts = [part for picture in chosen for part in (line, picture)][1:]
+        Image.fromarray(np.concatenate(parts, axis=1)).save(path)
         return path
     pictures = [Image.fromarray(frame) for frame in frames]
     # Browsers show no more than 50 pictures a second.

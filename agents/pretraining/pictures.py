@@ -45,7 +45,8 @@ def draw_reconstructions(
 
     Args:
         objective: reconstructs.
-        data: whose first pictures are shown.
+        data: some of which are shown, from its first to its last: neighbours are of one class, or
+            of one episode.
         path: to write.
         seed: of masks and samples.
     """
@@ -58,7 +59,8 @@ def draw_reconstructions(
     objective.trunk.eval()  # no part of it, see Objective
     generator = torch.Generator().manual_seed(seed)
     device = next(objective.parameters()).device
-    images = to_device(data.images(np.arange(min(COLUMNS, len(data)))), device)
+    shown = np.linspace(0, len(data) - 1, min(COLUMNS, len(data))).round().astype(np.int64)
+    images = to_device(data.images(shown), device)
     of_board = isinstance(objective.trunk.net, BOARDS)
     rows: list[tuple[str, Tensor]] = [("held out", images)]
     if isinstance(objective, Masked):

@@ -250,5 +250,14 @@ def begin_from(trunk: Trunk, begun: Trunk, where: object) -> list[str]:
         raise ConfigError(
             f"{where} has learned positions of a game; pictures begin with a trunk of pictures"
         )
-    take_encoder(trunk.net, begun.net.state_dict(), where=where)
+    try:
+        take_encoder(trunk.net, begun.net.state_dict(), where=where)
+    except ConfigError:
+        if begun.shape == trunk.shape:
+            raise
+        here, there = (" x ".join(map(str, one.shape)) for one in (trunk, begun))
+        raise ConfigError(
+            f"{where} has learned pictures of {there} (channels, rows, columns) and these are "
+            f"{here}: the trunk does not fit"
+        ) from None
     return []

@@ -290,7 +290,7 @@ def _print_matches(report: dict[str, Any]) -> None:
     table(f"Games of {report['player']}", columns, rows)
     rated = ["player", "Elo", "95 % interval"]
     rows = [
-        [one["player"], f"{one['elo']:.0f}", f"{one['low']:.0f} .. {one['high']:.0f}"]
+        [one["player"], f"{one['elo']:z.0f}", f"{one['low']:z.0f} .. {one['high']:z.0f}"]
         for one in report["ratings"]
     ]
     if all("mean_return" in one for one in report["ratings"]):

@@ -111,8 +111,8 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
     rows = [
         [
             one["player"],
-            f"{one['elo']:.0f}",
-            f"{one['low']:.0f} .. {one['high']:.0f}",
+            f"{one['elo']:z.0f}",
+            f"{one['low']:z.0f} .. {one['high']:z.0f}",
             str(one["games"]),
             format_share(one["score"], one["score_interval"]),
             f"{one['wins']} / {one['draws']} / {one['losses']}",
@@ -126,7 +126,7 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
             row.append(format_mean(one["mean_return"], one["mean_return_interval"]))
     anchor = report["anchor"]
     elo = next(one["elo"] for one in report["players"] if one["player"] == anchor)
-    table(f"{report['game']}, {anchor} = {elo:.0f} Elo", columns, rows)
+    table(f"{report['game']}, {anchor} = {elo:z.0f} Elo", columns, rows)
     if len(report["pairings"]) > 1:
         pairs = [
             [

@@ -142,9 +142,12 @@ class EvalOptions(MachineOptions):
             raise ConfigError(
                 "--probe reads what is held out, --pictures what you give: choose one"
             )
-        about = self.against or self.card or self.training_text
-        if not self.suite and (about or self.shots or self.chat):
-            raise ConfigError("what is asked is missing: --suite NAME")
+        about = ("against", "card", "training_text", "shots", "chat")
+        given = [name.replace("_", "-") for name in about if getattr(self, name)]
+        if given and not self.suite:
+            raise ConfigError(
+                f"--{given[0]} says how a suite is asked, which is missing: --suite NAME"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,10 +231,19 @@ def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
         elif word == "frame_stack":
             env = _stacked(env, int(number))
         elif word == "rescale_action":
-            env = gym.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
+            env = gym.wrappers.RescaleAction(_within_bounds(env), np.float32(-1), np.float32(1))
         elif word in _RENDERED:
             env = RenderedObservation(env, int(number), grey=word == "grey")
     return env
+
+
+def _within_bounds(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Takes what rounding puts a hair outside of the bounds of actions for the bound itself."""
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box):
+        return env
+    clip = partial(np.clip, a_min=space.low, a_max=space.high)
+    return gym.wrappers.TransformAction(env, clip, space)
 
 
 def _stacked(env: gym.Env[Any, Any], count: int) -> gym.Env[Any, Any]:

@@ -232,3 +232,6 @@ def test_numbers_of_numpy_are_numbers():
             Search(four, config, num_trees=bad)
         with pytest.raises(ConfigError, match="num_simulations"):
             SearchConfig(num_simulations=bad)
+    # Bounds are named to the last digit.
+    with pytest.raises(ConfigError, match=r"num_simulations must lie in \[0, 8388608\], not -3"):
+        SearchConfig(num_simulations=-3)

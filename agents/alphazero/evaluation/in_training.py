@@ -152,7 +152,9 @@ class Evaluation:
                 low = found.get("eval/rating_low", -math.inf)
                 high = found.get("eval/rating_high", math.inf)
                 if high - low <= WIDEST_SHOWN:  # before, the number would say next to nothing
-                    shown["rating"] = f"{found['eval/rating']:+.0f} Elo ({low:+.0f} .. {high:+.0f})"
+                    shown["rating"] = (
+                        f"{found['eval/rating']:+z.0f} Elo ({low:+z.0f} .. {high:+z.0f})"
+                    )
         return shown
 
     def _solved_positions(self) -> Positions | None:

@@ -27,6 +27,7 @@ from playout.agents.players.load import game_of_run, make_player
 from playout.agents.players.terminal import painted
 from playout.agents.rating.intervals import format_mean, format_number, format_share
 from playout.agents.rating.play import play_games
+from playout.agents.runs.checkpoint.durable_io import read_json
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics.log import read_rows
@@ -34,7 +35,7 @@ from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import as_typed, as_word, write_json
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game_text
-from playout.errors import CheckpointError, StoppedError
+from playout.errors import CheckpointError, PlayoutError, StoppedError
 from playout.own_code import trust_words
 
 SHOWN_SHARE = 0.2  # of the time, for the game that is shown
@@ -148,7 +149,9 @@ def print_summary(
         until = None if seconds is None else begun + seconds
         left = None if until is None else (1 - SHOWN_SHARE) * (until - time.monotonic())
         report = rate_player(player, ladder, earlier=earlier, seconds=left, seed=run.seed)
-        write_json(run.path / "strength.json", report)
+        latest = run.find()
+        step = None if latest is None else latest.step
+        write_json(run.path / "strength.json", report | {"latest_checkpoint": step})
         timed = run.config.get("updates") is None and run.config.get("games") is None
         lines = summary_lines(report, games, checkpoint_text(run), timed=timed)
         print("\n".join([*lines, ""]), flush=True)
@@ -209,6 +212,24 @@ def checkpoint_text(run: RunDir) -> str:
     return f"best checkpoint, update {best.step} of {latest.step}; {games:,} games in all"
 
 
+def measured_before(run: RunDir, before: int | None) -> bool:
+    """Was a run that was resumed after update `before` complete, and measured at its end?
+
+    What was measured then had the whole run's time, and is kept.
+    """
+    latest = run.find()
+    if before is None or latest is None or latest.step != before:
+        return False
+    try:
+        found = read_json(run.path / "strength.json")
+    except (OSError, PlayoutError):  # missing or damaged
+        return False
+    if not isinstance(found, dict) or found.get("latest_checkpoint") != before:
+        return False
+    print(f"It was measured at its end; to measure it anew: {run.command_for('eval')}\n")
+    return True
+
+
 def say_nothing_was_left(run: RunDir, before: int | None) -> None:
     """Tells a person who resumed a run that was complete, after update `before`, how to go on."""
     latest = run.find()
@@ -266,8 +287,8 @@ def summary_lines(
     if rating is not None:
         low, high = rating["interval"]
         lines.append(
-            f"  {rating['elo']:,.0f} Elo above random play ({low:,.0f} .. {high:,.0f}), by all of "
-            "these games"
+            f"  {rating['elo']:z,.0f} Elo above random play ({low:z,.0f} .. {high:z,.0f}), by all "
+            "of these games"
         )
     if not (matches or returns):
         why = "The minutes left no time for games"

@@ -26,11 +26,18 @@ from playout.errors import ConfigError, PlayoutError
 from playout.own_code import trust_environment
 
 FRAMES, OBSERVATIONS = "frames:", "observations:"
+MADE = (FRAMES, OBSERVATIONS)
 
 SIZE = 64
 """Of both sides of a frame, where none is given."""
 
 _ENVIRONMENTS = 8  # stepped together, so that the first pictures are of several episodes
+
+
+def environment_of(data: str) -> str:
+    """The environment that DATA names, whose module may be somebody's own; of other data ""."""
+    kind = next((kind for kind in MADE if data.startswith(kind)), "")
+    return data.removeprefix(kind) if kind else ""
 
 
 def frames(env: str, *, count: int, size: int = 0, seed: int = 0) -> Split:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION, Split, split_rows
 from playout.agents.pretraining.data.folders import holds_split, read_folder
-from playout.agents.pretraining.data.frames import FRAMES, OBSERVATIONS, frames, observations
+from playout.agents.pretraining.data.frames import FRAMES, MADE, OBSERVATIONS, frames, observations
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.envs.core.registry import games
@@ -32,8 +32,6 @@ FASHION_DIGEST = "ece172613115fb18b120bec8f6c02271af90b8b8f0a5af5c51cbd5ceed68e6
 
 ICONS_FOLDER = Path("/usr/share/icons/gnome/48x48")
 TILE = 32
-
-MADE = (FRAMES, OBSERVATIONS)
 
 
 def fashion_mnist() -> Split:

@@ -54,9 +54,15 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     assert max(map(len, shown.splitlines())) <= 100 + len(str(parts))
     assert (parts / "summary.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((parts / "strength.json").read_text())["matches"][0]["opponent"] == "random"
-    alphazero(resume=parts, updates=4, quiet=True)
+    alphazero(resume=parts, updates=4)
     assert len(rows(parts)) == len(rows(whole)) == 4
     assert rows(parts)[0] == rows(whole)[0]
+    found = (parts / "strength.json").read_bytes()
+    capsys.readouterr()
+    alphazero(resume=parts, updates=1)  # less than it has: what was measured is kept
+    shown = capsys.readouterr().out
+    assert "It was measured at its end" in shown and "Measuring" not in shown
+    assert (parts / "strength.json").read_bytes() == found
 
 
 def test_the_plan_names_the_network_and_promises_only_what_is_done(tmp_path, capsys):

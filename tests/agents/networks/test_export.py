@@ -127,6 +127,19 @@ def test_what_cannot_be_written_is_one_line_that_names_the_file(untrained_run, c
         assert "Errno" not in error
 
 
+def test_the_ending_of_a_file_says_what_is_written(untrained_run, tmp_path, capsys):
+    out = tmp_path / "x.safetensors"
+    assert main(["export", str(untrained_run), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"wrote {out} (safetensors)\n"
+    with safetensors.safe_open(out, "pt") as file:
+        assert file.metadata()["game"].startswith("connect_four")
+    for kind, other in (("onnx", "safetensors"), ("safetensors", "onnx")):
+        path = tmp_path / f"y.{other}"
+        assert main(["export", str(untrained_run), "--out", str(path), "--format", kind]) == 2
+        assert capsys.readouterr().err == f"error: {path} names a file of {other}, not of {kind}\n"
+        assert not path.exists()
+
+
 @pytest.mark.slow
 def test_a_file_that_is_refused_is_not_kept(untrained_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "_TOLERANCE", -1.0)

@@ -155,6 +155,7 @@ def test_bad_lines_get_one_line_with_their_number_and_no_file(tmp_path, capsys, 
         (["connect_four", "--simulations", "-3", "--moves", "4"], "--simulations"),
         (["connect_four", "--evaluator", "rollout", "--moves", "8"], "move 1"),
         (["connect_four", "--plot", "x.png"], "--plot"),
+        (["backgammon", "--evaluator", "rollout", "--moves", ""], "line 1: at the start chance"),
         (["connect_four", "--json", "x.json"], "--moves-file"),
     ],
 )

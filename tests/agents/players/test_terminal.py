@@ -124,6 +124,20 @@ def test_play_refuses_what_cannot_be(tmp_path):
         play_games(player, PlayOptions(opponent="nobody"))
 
 
+def test_options_that_do_nothing_for_a_game_are_refused(tmp_path):
+    player, picture = uct_player("connect_four", 10), tmp_path / "game.gif"
+    with pytest.raises(ConfigError, match="--episodes does nothing where you play yourself"):
+        play_games(player, PlayOptions(episodes=2))
+    with pytest.raises(ConfigError, match="as moves, not as pictures"):
+        play_games(player, PlayOptions(opponent="random", out=picture))
+    assert not picture.exists()
+    alone = uct_player("game_2048", 1)
+    with pytest.raises(ConfigError, match="--opponent does nothing in a game of one player"):
+        play_games(alone, PlayOptions(opponent="random"))
+    with pytest.raises(ConfigError, match="--second does nothing in a game of one player"):
+        play_games(alone, PlayOptions(second=True))
+
+
 def test_a_human_player_alone_asks_with_the_functions_it_is_given():
     shown = []
     answers = iter(["hint", "7"])

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
+from PIL import Image
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.ppo.evaluation import evaluate_policy, figures
 from playout.agents.ppo.player import PPOPlayer
+from playout.agents.ppo.watching import save_frames
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, EnvironmentFault, StoppedError
@@ -113,3 +115,11 @@ def test_an_all_zero_mask_is_an_error_that_names_environment_and_step():
 def test_returns_of_every_scale_keep_three_figures():
     shown = [figures(x) for x in (1234.56, -45.678, 9.8765, 0.12345, 0.012345, 0.00012345, 0.0)]
     assert shown == ["1234.6", "-45.7", "9.88", "0.123", "0.0123", "0.000123", "0.0"]
+
+
+def test_pictures_of_an_episode_lie_apart_in_a_strip(tmp_path):
+    dark = [np.full((8, 10, 3), number, np.uint8) for number in range(9)]
+    strip = np.asarray(Image.open(save_frames(dark, tmp_path / "strip.png", 30)))
+    assert strip.shape == (8, 6 * 10 + 5 * 2, 3)
+    assert [int(strip[0, 12 * place, 0]) for place in range(6)] == [0, 1, 3, 4, 6, 8]
+    assert all((strip[:, 12 * place - 2 : 12 * place] == 255).all() for place in range(1, 6))

@@ -193,3 +193,14 @@ def test_pictures_are_drawn_as_they_are_measured(tmp_path):
     # Statistics of normalisation would follow the pictures that are shown.
     assert not trunk.training
     assert all(torch.equal(value, before[k]) for k, value in trunk.net.state_dict().items())
+
+
+def test_pictures_of_all_that_is_held_out_are_drawn(tmp_path, monkeypatch):
+    data, config = split_of(60), PretrainConfig(objective="autoencoder", latent=4)
+    trunk = new_trunk(data.train, network="grid")
+    objective, shown = make_objective(trunk, data.train, config), []
+    monkeypatch.setattr(type(data.test), "images", lambda self, rows: shown.extend(rows) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        draw_reconstructions(objective, data.test, tmp_path / "drawn.png")
+    # Rows lie class by class, and episode by episode.
+    assert len(set(shown)) == 10 and (shown[0], shown[-1]) == (0, len(data.test) - 1)

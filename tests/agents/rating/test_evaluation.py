@@ -109,6 +109,19 @@ def test_meetings_at_one_table_are_not_as_many_games():
     assert found["score_interval"] == pytest.approx(share_interval(20, 40))
 
 
+def test_who_is_as_good_as_the_anchor_has_zero_and_not_less(capsys, monkeypatch):
+    monkeypatch.setattr(evaluation, "judge_positions", lambda player: [])
+    met = {"matches": [], "anchor": "it"}
+    equals = {"player": "me", "elo": -0.2, "low": -820.4, "high": 819.6}
+    monkeypatch.setattr(evaluation, "meet", lambda *args, **kw: {**met, "ratings": [equals]})
+    player = SearchPlayer(
+        playout.game("tic_tac_toe"), SearchConfig(num_simulations=2), RolloutEvaluator(), name="me"
+    )
+    evaluate_player(player, EvalOptions(episodes=2, opponents=("random",)))
+    text = capsys.readouterr().out
+    assert "-820 .. 820" in text and "-0" not in text
+
+
 def test_games_too_large_to_solve_have_no_positions():
     game = playout.game("connect_four", width=8, height=7, run=5)
     player = SearchPlayer(game, None, RolloutEvaluator(), name="me")

@@ -12,9 +12,11 @@ import pytest
 from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.players.simple import RandomPlayer
 from playout.agents.rating.intervals import format_share, share_interval
+from playout.agents.rating.report import print_summary
 from playout.agents.runs.signals import Interrupted
 from playout.cli import main
 from playout.envs.records.json_lines import load
+from playout.errors import ConfigError
 
 
 def run(capsys, *arguments):
@@ -104,6 +106,33 @@ def test_matches_that_cannot_be_get_one_line(capsys, arguments, message):
     code, text, error = run(capsys, *arguments)
     assert code == 2 and text == "" and message in error
     assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_an_opening_of_one_ply_is_called_so_and_no_rating_is_less_than_nothing(capsys, monkeypatch):
+    usual = ["greedy", "random", "--game", "tic_tac_toe", "--games", "2"]
+    _, _, error = run(capsys, *usual, "--openings", "1")
+    assert "each opening of 1 random ply twice" in error
+    found = {"player": "a", "elo": -0.4, "low": -0.4, "high": 0.4, "games": 2}
+    found |= {"score": 0.5, "score_interval": (0.1, 0.9), "wins": 1, "draws": 0, "losses": 1}
+    report = {
+        "game": "g",
+        "anchor": "a",
+        "players": [found],
+        "pairings": [],
+        "first_move_elo": [0, 0, 0],
+    }
+    print_summary(report | {"seed": 0, "openings": 0}, 2)
+    shown = capsys.readouterr().out
+    assert "a = 0 Elo" in shown and "0 .. 0 " in shown and "-0" not in shown
+
+
+@pytest.mark.parametrize(
+    ("players", "message"),
+    [("random", "players are a list"), (["random", 7], "a player is a name, a run or an object")],
+)
+def test_what_is_no_player_in_python_is_said_in_a_line(players, message):
+    with pytest.raises(ConfigError, match=message):
+        playout.match(players, game="tic_tac_toe", games=2)
 
 
 def test_records_with_a_torn_end_are_not_appended_to(capsys, tmp_path):

@@ -48,3 +48,24 @@ def test_stacked_frames_in_colour_are_one_picture_of_all_their_channels(last):
     assert np.array_equal(obs, np.concatenate([first, second]))
     encoder = build_encoder(env.observation_space, "auto")
     assert encoder.images.shape == (6, 6, 5)  # a picture of six channels
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.0, 9.0), (-0.3, 0.7), (-2.0, 2.0)])
+def test_rescaled_actions_stay_within_bounds(low, high):
+    class Pump(gym.Env):
+        observation_space = gym.spaces.Box(0, 1, (1,))
+        action_space = gym.spaces.Box(low, high, (3,), np.float32)
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            taken.append(action)
+            return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    env, taken = wrap(Pump(), ("rescale_action",)), []
+    env.reset()
+    for action in (-1.0, 1.0, 0.0):
+        env.step(np.full(3, action, np.float32))
+    assert all(Pump.action_space.contains(action) for action in taken)
+    assert np.allclose(taken, [[low] * 3, [high] * 3, [(low + high) / 2] * 3], atol=1e-6)

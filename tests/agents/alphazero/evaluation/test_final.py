@@ -7,7 +7,12 @@ import playout
 import pytest
 from playout.agents.alphazero.evaluation.final import earlier_players, ladder_of, rate_player
 from playout.agents.alphazero.evaluation.picture import draw
-from playout.agents.alphazero.evaluation.report import checkpoint_text, print_summary, summary_lines
+from playout.agents.alphazero.evaluation.report import (
+    checkpoint_text,
+    measured_before,
+    print_summary,
+    summary_lines,
+)
 from playout.agents.alphazero.player import load
 from playout.agents.runs.directory import RunDir
 from rating_games import Nim, Stairs, Thirds
@@ -48,6 +53,26 @@ def test_a_run_is_rated_against_anchors_and_its_own_past(run_of_own):
     about = "best checkpoint, update 2 of 3; 228 games in all"
     assert summary_lines(report, 123, about)[0].endswith(f"123 games of self-play ({about})")
     assert "123 games of self-play" in lines[0] and "Elo above random play" in "\n".join(lines)
+
+
+def test_a_complete_run_that_was_measured_is_not_measured_again_in_less_time(tmp_path, capsys):
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=0)
+    run.save(2, {"totals": {"games": 137}}, metric=1.0)
+    assert not measured_before(run, 2)  # it was stopped before it was measured
+    for content, told in (("{", False), ('{"latest_checkpoint": 1}', False), ("[]", False)):
+        (run.path / "strength.json").write_text(content)
+        assert measured_before(run, 2) == told
+    (run.path / "strength.json").write_text('{"latest_checkpoint": 2}')
+    assert not measured_before(run, 1) and not measured_before(run, None)  # it has gone on
+    assert capsys.readouterr().out == ""
+    assert measured_before(run, 2)
+    assert "to measure it anew: playout eval" in capsys.readouterr().out
+
+
+def test_who_plays_at_random_is_zero_elo_above_random_and_not_less():
+    rating = {"elo": -0.4, "interval": (-30.0, 30.0)}
+    lines = summary_lines({"positions": [], "matches": [], "rating": rating}, 123)
+    assert "  0 Elo above random play (-30 .. 30), by all of these games" in lines
 
 
 def test_a_best_checkpoint_that_is_not_the_last_is_named_with_all_games(tmp_path):

@@ -105,6 +105,38 @@ def test_ppo_begins_with_what_observations_of_its_environment_have_taught(wrappe
         assert torch.equal(new[f"policy_trunk.encoder.{name}"], tensor), name
 
 
+class Parts(Screen):
+    """Shows its picture beside a number."""
+
+    observation_space = spaces.Dict({"picture": Screen.observation_space, "n": spaces.Discrete(9)})
+
+    def shown(self, scale=1):
+        return {"picture": super().shown(), "n": self.steps}
+
+
+def test_what_a_trunk_of_observations_does_not_fit_and_needs_is_said(tmp_path, capsys):
+    trunk, here = str(tmp_path / "trunk"), f"{__name__}:Screen"
+    words = ["--objective", "masked", "--network", "grid", "--count", "40", "--epochs", "1"]
+    assert main(["pretrain-trunk", f"observations:{here}", *words, "--run", trunk]) == 0
+    said = capsys.readouterr().out
+    for verb in ("eval", "export"):  # the module of the environment is imported again
+        assert f"playout {verb} {trunk} --trust {__name__}\n" in said
+    for env, network, what in (
+        (here, "impala", f"{trunk} does not fit --network impala, since it is of grid: leave out"),
+        (here, "mlp", f"{trunk} does not fit --network mlp, since it is of grid: leave out"),
+        (f"{__name__}:Parts", "auto", "these observations have parts (n, picture): the trunk does"),
+    ):
+        words = ["ppo", env, "--init", trunk, "--network", network, "--run", str(tmp_path / "no")]
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and said.count("\n") == 1 and what in said
+    words = [f"frames:{here}", "--image-size", "9", "--init", trunk, "--count", "40"]
+    assert main(["pretrain-trunk", *words, "--objective", "masked", "--run", f"{trunk}-no"]) == 2
+    what = "pictures of 3 x 12 x 10 (channels, rows, columns) and these are 3 x 9 x 9: the trunk"
+    assert what in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_the_wrappers_of_an_environments_preset_are_taken():
     settled = _settled(Command(data="observations:ALE/Pong-v5"), None)
     assert settled.wrappers == ("atari", "clip_reward")
