@@ -1,6 +1,6 @@
 """Tasks of BIG-bench (Srivastava et al. 2022) from the JSON files in which they are published.
 
-Examples offer choices with scores, or want a text. Tasks of programs (task.py) are left out.
+Examples offer choices with scores, or want a text. Tasks that are programs are left out.
 """
 
 import json
