@@ -44,6 +44,7 @@ _OF = {
     "pairs": ("contrastive",),
     "temperature": ("contrastive",),
     "hide": ("contrastive",),
+    "partner": ("contrastive",),
 }
 """Settings that only some objectives read."""
 
@@ -118,6 +119,9 @@ class PretrainConfig:
     """Of infonce."""
     hide: float = 0.25
     """Share of each view that contrastive hides."""
+    partner: str = "itself"
+    """What contrastive shows as the second view: the same picture, or position, once more (itself),
+    or one of the 15 that are nearest to it by their own numbers (neighbour)."""
     patience: int = 0
     """Stop after so many evaluations without a better one; 0 goes on."""
     augment: Augmentation = field(default_factory=Augmentation)

@@ -30,6 +30,7 @@ from playout.agents.pretraining.data.dataset import (
     labelled_rows,
     some_rows,
 )
+from playout.agents.pretraining.data.neighbours import raw
 from playout.agents.pretraining.data.positions import unit_of
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
@@ -45,9 +46,6 @@ MAX_ROWS = 20_000
 
 MAX_CLUSTERED = 5000
 """Held-out pictures among which clusters are looked for."""
-
-MAX_PIXELS = 3072
-"""Numbers of a picture that readers of pixels see at most, those of 32 x 32 in colour."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NEIGHBOURS = 5
@@ -68,27 +66,6 @@ def features(
         with lowered(device.type, dtype):
             parts.append(trunk.vector(images).float().cpu())
     return torch.cat(parts).numpy()
-
-
-def raw(data: Dataset, rows: Rows) -> Features:
-    """float32 [B, C * h * w]: the pictures themselves, large ones as means of squares.
-
-    Edges that fill no square are repeated until they do.
-    """
-    channels, height, width = data.shape
-    side, h, w = 1, height, width
-    while channels * h * w > MAX_PIXELS and max(h, w) > 1:
-        side += 1
-        h, w = math.ceil(height / side), math.ceil(width / side)
-    if side == 1:
-        return data.images(rows).reshape(len(rows), -1)
-    rest = (0, 0), (0, 0), (0, h * side - height), (0, w * side - width)
-    found = np.empty((len(rows), channels * h * w), np.float32)
-    for start in range(0, len(rows), 256):  # whole pictures may be large
-        part = np.pad(data.images(rows[start : start + 256]), rest, mode="edge")
-        means = part.reshape(-1, channels, h, side, w, side).mean(axis=(3, 5))
-        found[start : start + 256] = means.reshape(len(part), -1)
-    return found
 
 
 def fit_linear(

@@ -198,7 +198,7 @@ class PretrainTrainer(Trainer):
             images, policy = data.shown(rows, rng, own)
         arrays: list[Any] = [images, data.labels[rows[own]]]
         if self.objective.views == 2:
-            second = data.images(rows, rng, own)
+            second = data.images(self.objective.partners(data, rows, rng), rng, own)
         arrays += [x for x in (policy, second) if x is not None]
         return [*arrays, (policy is not None, second is not None)]
 

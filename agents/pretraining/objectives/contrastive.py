@@ -2,12 +2,16 @@
 
 InfoNCE as SimCLR has it (Chen et al. 2020): each view finds its partner among all others of the
 batch. VICReg (Bardes et al. 2022) needs no negatives: partners are alike, every feature varies over
-the batch, and no two say the same. A small projection stands between trunk and loss.
+the batch, and no two say the same. A small projection stands between trunk and loss. The partner
+may be a neighbour instead (Damrich et al. 2023): features then keep what lies near together.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from playout.agents.pretraining.data.dataset import Dataset, Rows
+from playout.agents.pretraining.data.neighbours import nearest
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective, rectangles
 from playout.agents.pretraining.trunk import Trunk
 from playout.errors import ConfigError, DataError
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 KINDS = ("infonce", "vicreg")
+PARTNERS = ("itself", "neighbour")
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -53,6 +58,7 @@ class Contrastive(Objective):
         hide: share of the patches of a view that is hidden, besides the data's own augmentation; a
             board has little else.
         projection: width of the projection.
+        partner: "itself", or "neighbour" for one of the nearest others (data/neighbours.py).
     """
 
     name = "contrastive"
@@ -67,18 +73,34 @@ class Contrastive(Objective):
         temperature: float = 0.5,
         hide: float = 0.25,
         projection: int = 128,
+        partner: str = "itself",
     ) -> None:
         super().__init__(trunk)
         if kind not in KINDS:
             raise ConfigError(f"unknown contrastive loss {kind!r}; known are {', '.join(KINDS)}")
+        if partner not in PARTNERS:
+            known = ", ".join(PARTNERS)
+            raise ConfigError(f"unknown partner {partner!r} of a view; known are {known}")
         if temperature <= 0 or projection < 1 or not 0 <= hide < 1:
             raise ConfigError("temperature and projection are positive, hide is from 0 to below 1")
         self.kind, self.temperature, self.hide = kind, temperature, hide
+        self.partner = partner
+        self._nearest: list[tuple[Dataset, Rows]] = []
         self.patch = 1 if trunk.network == "resnet" else max(1, min(trunk.shape[1:]) // 7)
         width = trunk.num_features
         self.project = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection)
         )
+
+    def partners(self, data: Dataset, rows: Rows, rng: np.random.Generator | None) -> Rows:
+        """Themselves, or a neighbour each; these are found when data are first seen."""
+        if self.partner == "itself" or rng is None or len(data) < 2:
+            return rows
+        found = next((near for one, near in self._nearest if one is data), None)
+        if found is None:
+            found = nearest(data)
+            self._nearest.append((data, found))
+        return found[rows, rng.integers(found.shape[1], size=len(rows))]
 
     def _view(self, images: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """Vectors of all pictures of the batch, `[T, D]`."""

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from playout.agents.pretraining.data.dataset import Dataset, Rows
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.runs import ranks
 from playout.agents.vector.episodes import Place
@@ -116,6 +118,10 @@ class Objective(nn.Module):
         Raises:
             ConfigError: that checkpoint is gone, or is another one.
         """
+
+    def partners(self, data: Dataset, rows: Rows, rng: np.random.Generator | None) -> Rows:
+        """The rows whose pictures are the second views of these, of two views: themselves."""
+        return rows
 
     @abstractmethod
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:

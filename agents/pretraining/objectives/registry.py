@@ -56,7 +56,11 @@ def make_objective(
                 return Following(trunk)
             case "contrastive":
                 return Contrastive(
-                    trunk, kind=config.pairs, temperature=config.temperature, hide=config.hide
+                    trunk,
+                    kind=config.pairs,
+                    temperature=config.temperature,
+                    hide=config.hide,
+                    partner=config.partner,
                 )
         check_labels(data)
         if isinstance(data, Positions):

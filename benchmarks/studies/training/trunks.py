@@ -15,10 +15,11 @@ import numpy as np
 from playout.agents.pretraining.clusters import cluster_scores
 from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
 from playout.agents.pretraining.data.dataset import Split, labelled_rows, some_rows
+from playout.agents.pretraining.data.neighbours import raw
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.objectives.registry import make_objective
-from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, features, probe, raw
+from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, features, probe
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, new_trunk

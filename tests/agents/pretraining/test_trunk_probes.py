@@ -18,15 +18,10 @@ from playout.agents.networks.encoders.published import Impala
 from playout.agents.pretraining import evaluation, probes
 from playout.agents.pretraining import trunk as trunks
 from playout.agents.pretraining.data.dataset import UNKNOWN
+from playout.agents.pretraining.data.neighbours import MAX_PIXELS, raw
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game
-from playout.agents.pretraining.probes import (
-    MAX_PIXELS,
-    linear_accuracy,
-    neighbour_accuracy,
-    probe,
-    raw,
-)
+from playout.agents.pretraining.probes import linear_accuracy, neighbour_accuracy, probe
 from playout.agents.pretraining.trunk import begin_from, learned_trunk, new_trunk, trunk_of
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
