@@ -145,9 +145,7 @@ class EvalOptions(MachineOptions):
         about = ("against", "card", "training_text", "shots", "chat")
         given = [name.replace("_", "-") for name in about if getattr(self, name)]
         if given and not self.suite:
-            raise ConfigError(
-                f"--{given[0]} says how a suite is asked, which is missing: --suite NAME"
-            )
+            raise ConfigError(f"--{given[0]} is about a suite, and none is named: --suite NAME")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -277,7 +277,7 @@ def test_a_card_tells_what_made_a_model_small(tmp_path):
     [
         (["--suite", "nonsense"], "no suite 'nonsense'"),
         (["--against", "x"], "--suite NAME"),
-        (["--shots", "3"], "--shots says how a suite is asked"),
+        (["--shots", "3"], "--shots is about a suite, and none"),
         ([], "say what to ask it"),
         (["--suite", "pairs", "--shots", "-1"], "--shots must be at least 0"),
         (["--suite", "pairs", "--against", "gone"], "gone"),
