@@ -99,8 +99,8 @@ EXPLAINED = (
     "outcomes by the solver, which no objective but supervised has seen. With 5 neighbours, the "
     "nearest features vote. ARI compares the clusters of k-means with the classes: 0 is chance, 1 "
     "the same groups. Classes right are those that a network's own head tells, of supervised and "
-    "of networks that play. Objectives have as many steps, so minutes differ; they are those of the "
-    "processor."
+    "of networks that play. Objectives have as many steps, so minutes differ; the processor's are "
+    "meant."
 )
 STARTED = (
     "AlphaZero and PPO learn the game by playing with themselves, from fresh weights (nothing) and "
