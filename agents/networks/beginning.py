@@ -17,7 +17,12 @@ from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, restore_network, size_of
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
-from playout.agents.networks.encoders.choice import IMAGE_NETWORKS, Combined, take_encoder
+from playout.agents.networks.encoders.choice import (
+    IMAGE_NETWORKS,
+    Combined,
+    take_encoder,
+    unlike_pictures,
+)
 from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.runs.directory import RunDir
@@ -114,11 +119,8 @@ class Beginning:
                 f"({', '.join(encoder.keys)}): the trunk does not fit"
             )
         if isinstance(encoder, Convolutional) and encoder.images.shape != learned:
-            here, there = (" x ".join(map(str, shape)) for shape in (encoder.images.shape, learned))
-            raise ConfigError(
-                f"{self.path} has learned pictures of {there} (channels, rows, columns) and these "
-                f"observations are {here}: the trunk does not fit"
-            )
+            shape, these = encoder.images.shape, "these observations"
+            raise unlike_pictures(shape, learned, where=self.path, these=these)
         take_encoder(encoder, self.weights, where=self.path)
 
 

@@ -42,7 +42,6 @@ class TerminalGame:
 
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
-_PICTURES = (".gif", ".webp", ".png", ".svg")  # endings that no record of games has
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
 
 
@@ -61,11 +60,6 @@ def play_games(player: Player, options: PlayOptions, game: NativeGame | None = N
         assert isinstance(player, RunPlayer)
         game = player.game
     if options.out is not None:
-        if options.out.suffix.lower() in _PICTURES:
-            raise ConfigError(
-                f"{options.out}: games are kept as moves, not as pictures: name a file that ends "
-                "in .jsonl, or as docs/games.md lists"
-            )
         must_be_writable(options.out)
         records.must_hold(options.out, game)
     if game.num_players == 1 and (options.opponent != "human" or options.second):

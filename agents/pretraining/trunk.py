@@ -25,7 +25,12 @@ from playout.agents.networks.boards.smaller.narrowed import narrowed
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.boards.transformer import BoardTransformer
 from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
-from playout.agents.networks.encoders.choice import IMAGE_NETWORKS, build_encoder, take_encoder
+from playout.agents.networks.encoders.choice import (
+    IMAGE_NETWORKS,
+    build_encoder,
+    take_encoder,
+    unlike_pictures,
+)
 from playout.agents.networks.encoders.images import Convolutional
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.pretraining.data.dataset import Dataset
@@ -255,9 +260,5 @@ def begin_from(trunk: Trunk, begun: Trunk, where: object) -> list[str]:
     except ConfigError:
         if begun.shape == trunk.shape:
             raise
-        here, there = (" x ".join(map(str, one.shape)) for one in (trunk, begun))
-        raise ConfigError(
-            f"{where} has learned pictures of {there} (channels, rows, columns) and these are "
-            f"{here}: the trunk does not fit"
-        ) from None
+        raise unlike_pictures(trunk.shape, begun.shape, where=where) from None
     return []

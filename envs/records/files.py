@@ -27,6 +27,9 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_PICTURES = (".gif", ".webp", ".png", ".svg")
+
+
 def holds_games(path: str | os.PathLike[str]) -> bool:
     """Does the file's name say that it holds games, and not lines of something else?"""
     suffix = Path(path).suffix.lower()
@@ -40,8 +43,13 @@ def format_of(path: str | os.PathLike[str]) -> ModuleType:
 
 
 def must_hold(path: str | os.PathLike[str], game: NativeGame) -> None:
-    """Raises ConfigError if the format that the suffix stands for is one of other games."""
+    """Raises ConfigError if the format that the suffix stands for is one of others, or of none."""
     suffix = Path(path).suffix.lower()
+    if suffix in _PICTURES:
+        raise ConfigError(
+            f"{path}: games are kept as moves, not as pictures: name a file that ends in .jsonl, "
+            "or as docs/games.md lists"
+        )
     name = usual_name(game.name, game.params)
     _, games = FORMATS.get(suffix, ("", (name,)))
     if name not in games:

@@ -212,13 +212,18 @@ def checkpoint_text(run: RunDir) -> str:
     return f"best checkpoint, update {best.step} of {latest.step}; {games:,} games in all"
 
 
+def _was_complete(run: RunDir, before: int | None) -> bool:
+    """Whether a run that was resumed after update `before` has learned nothing since."""
+    latest = run.find()
+    return before is not None and latest is not None and latest.step == before
+
+
 def measured_before(run: RunDir, before: int | None) -> bool:
     """Was a run that was resumed after update `before` complete, and measured at its end?
 
     What was measured then had the whole run's time, and is kept.
     """
-    latest = run.find()
-    if before is None or latest is None or latest.step != before:
+    if not _was_complete(run, before):
         return False
     try:
         found = read_json(run.path / "strength.json")
@@ -232,8 +237,7 @@ def measured_before(run: RunDir, before: int | None) -> bool:
 
 def say_nothing_was_left(run: RunDir, before: int | None) -> None:
     """Tells a person who resumed a run that was complete, after update `before`, how to go on."""
-    latest = run.find()
-    if before is not None and latest is not None and latest.step == before:
+    if _was_complete(run, before):
         counted = [one for one in ("updates", "games") if run.config.get(one) is not None]
         dial = counted[0] if counted else "minutes"  # a run keeps its own
         print(

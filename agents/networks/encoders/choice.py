@@ -4,7 +4,7 @@ Vectors and numbers are flattened, images go through a convolutional network, di
 one encoder a key.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +94,17 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
         return Stack(space, network)
     check_network(network)
     return IMAGE_NETWORKS[network](space)
+
+
+def unlike_pictures(
+    here: Sequence[int], learned: Sequence[int], *, where: object, these: str = "these"
+) -> ConfigError:
+    """What a person is told where pictures are not of the shape that a trunk has learned."""
+    ours, theirs = (" x ".join(map(str, shape)) for shape in (here, learned))
+    return ConfigError(
+        f"{where} has learned pictures of {theirs} (channels, rows, columns) and {these} are "
+        f"{ours}: the trunk does not fit"
+    )
 
 
 def take_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], *, where: object) -> None:

@@ -36,8 +36,7 @@ _ENVIRONMENTS = 8  # stepped together, so that the first pictures are of several
 
 def environment_of(data: str) -> str:
     """The environment that DATA names, whose module may be somebody's own; of other data ""."""
-    kind = next((kind for kind in MADE if data.startswith(kind)), "")
-    return data.removeprefix(kind) if kind else ""
+    return next((data.removeprefix(kind) for kind in MADE if data.startswith(kind)), "")
 
 
 def frames(env: str, *, count: int, size: int = 0, seed: int = 0) -> Split:

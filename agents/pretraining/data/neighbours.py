@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.pretraining.data.dataset import Dataset, Rows
+from playout.agents.pretraining.data.dataset import Dataset, Rows, some_rows
 from playout.agents.runs.console import progress
 
 MAX_PIXELS = 3072
@@ -59,18 +59,17 @@ def nearest(data: Dataset, count: int = NEIGHBOURS) -> Rows:
         count: K, if there are so many others.
     """
     rows = np.arange(len(data))
-    among = rows
-    if len(rows) > AMONG:
-        among = np.sort(np.random.default_rng([45, len(rows)]).permutation(rows)[:AMONG])
-    seen = torch.from_numpy(raw(data, among, COMPARED))
+    among = some_rows(rows, AMONG)
+    numbers = torch.from_numpy(raw(data, rows, COMPARED))
+    seen = numbers[among]
     lengths = seen.square().sum(1)
     places = torch.from_numpy(among)
     found = []
     with progress(f"neighbours in {data.name}", len(rows), unit="rows") as tell:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            asked = torch.from_numpy(raw(data, block, COMPARED))
-            distances = lengths - 2 * asked @ seen.T  # its own length changes nothing for a row
+            # Its own length changes nothing for a row.
+            distances = lengths - 2 * numbers[block] @ seen.T
             distances[torch.from_numpy(block)[:, None] == places] = math.inf
             best = distances.topk(min(count, len(among) - 1), largest=False).indices
             found.append(places[best])

@@ -170,6 +170,8 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path):
     assert not (tmp_path / "games.mat").exists()
     with pytest.raises(ConfigError, match=r"\.mat files hold backgammon, not chess"):
         files.must_hold("games.mat", playout.game("chess"))
+    with pytest.raises(ConfigError, match=r"games\.svg: games are kept as moves, not as pictures"):
+        files.must_hold("games.svg", playout.game("chess"))
     files.must_hold("games.mat", playout.game("backgammon"))
     (tmp_path / "binary.mat").write_bytes(b"MATLAB 5.0 MAT-file\x00\x80\n")
     with pytest.raises(DataError, match=r"binary.mat, line 1: .* no part of a game"):
