@@ -10,8 +10,10 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args
 
 from playout import __version__
 from playout.agents.runs import ranks
@@ -135,7 +137,7 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     extra = {} if default is None else {"default": default}
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), _choices_as_written():
             return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
     except SystemExit as leaving:
         # What a command, or a group of its settings, refuses is one line, as everywhere, and not
@@ -148,6 +150,39 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         if ranks.may_speak():
             sys.stderr.write(said.getvalue())
         raise
+
+
+def _choices_as_written() -> contextlib.AbstractContextManager[None]:
+    """Lets tyro show the choices of an option that may be left out as they stand in its type.
+
+    By itself it offers the word None among them, in any order.
+    """
+    from tyro.constructors import (
+        ConstructorRegistry,
+        PrimitiveConstructorSpec,
+        PrimitiveTypeInfo,
+    )
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def optional_choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        kinds = set(get_args(info.type)) if info.type_origin in (Union, UnionType) else set()
+        if len(kinds) != 2 or type(None) not in kinds:
+            return None
+        (kind,) = kinds - {type(None)}
+        spec = registry.get_primitive_spec(PrimitiveTypeInfo.make(kind, info.markers))
+        if not isinstance(spec, PrimitiveConstructorSpec) or spec.choices is None:
+            return None
+        return replace(
+            spec,
+            is_instance=lambda value: value is None or spec.is_instance(value),
+            str_from_instance=lambda value: (
+                ["None"] if value is None else spec.str_from_instance(value)
+            ),
+        )
+
+    return registry
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -192,6 +192,7 @@ def _train(
         measured_before,
         print_plan,
         print_summary,
+        say_measured_before,
         say_nothing_was_left,
     )
     from playout.agents.alphazero.selfplay.actors.trainer import (
@@ -251,9 +252,11 @@ def _train(
     if shown:
         began_at = None if start is None else start.step
         say_nothing_was_left(run, began_at)
-        rate = command.rating and not measured_before(run, began_at)
+        rate, measured = command.rating, measured_before(run, began_at)
+        if rate and measured:
+            say_measured_before(run)
         left = report_time(minutes, before + time.monotonic() - begun)
-        print_summary(run, rate=rate, seconds=left, machine=command, game=game)
+        print_summary(run, rate=rate and not measured, seconds=left, machine=command, game=game)
     return run
 
 

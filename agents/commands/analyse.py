@@ -66,8 +66,8 @@ class Command(MachineOptions):
     """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""
 
     moves_file: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Positions, one a line, written alike; an empty line is the start. Of a file of games, which
-    ends in .sgf, .pgn, .mat or .jsonl, every position in which a move was played.
+    """Positions, one a line, written alike; an empty line is the start. Of a file of games (.sgf,
+    .pgn, .mat or JSON lines, as --records writes), every position in which a move was played.
     """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None

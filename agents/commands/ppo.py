@@ -314,7 +314,8 @@ def _make_trainer(
         for member in members:
             begun.give(member.policy)
     found = first if command.population == 1 else Population(members)
-    return found, first, note_of(source, members)
+    new = command.resume is None and policy is None and not command.network.squash
+    return found, first, note_of(source, members, advise=new)
 
 
 def _self_play(

@@ -30,7 +30,7 @@ class NetworkConfig:
     """Layers above the encoder (and memory); by default 64, 64 over vectors, none over images."""
     activation: str = "tanh"
     """tanh, relu, silu, gelu or elu."""
-    shared_trunk: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")] = None
+    shared_trunk: Annotated[bool | None, arg(help_behavior_hint="")] = None
     """One trunk for policy and value; by default only over images."""
     recurrent: Literal["none", "lstm", "gru"] = "none"
     """Memory between encoder and layers."""

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.runs import ranks
 from playout.agents.runs.console import counted
 from playout.agents.runs.trainer import Trainer
+from playout.agents.vector.actions import leaves
 from playout.agents.vector.sources import Source
 
 
@@ -149,8 +151,42 @@ class Population(Trainer):
             member.close()
 
 
-def note_of(source: Source, members: Sequence[PPOTrainer]) -> str:
-    """What a run of so many seeds computes, and where, in a line."""
+def bound_advice(actions: spaces.Space[Any], *, wrapped: bool = True) -> str:
+    """A sentence where an untaught policy, whose actions are around 0, can only play their bounds.
+
+    Args:
+        actions: One environment's, clipped at their bounds.
+        wrapped: Whether the environment takes wrappers.
+
+    Returns:
+        Nothing where 0 is among the actions, or where they have no middle.
+    """
+    for part in leaves(actions):
+        if not isinstance(part, spaces.Box) or not part.is_bounded():
+            continue
+        outside = (part.low > 0) | (part.high < 0)
+        if outside.any():
+            low, high = part.low[outside][0], part.high[outside][0]
+            middle = "--squash"
+            if wrapped and part is actions:
+                middle += " or --wrappers rescale_action"
+            return (
+                f"actions go from {low:g} to {high:g} and a new policy begins around 0, at their "
+                f"bound: {middle} begins in their middle"
+            )
+    return ""
+
+
+def note_of(source: Source, members: Sequence[PPOTrainer], *, advise: bool = False) -> str:
+    """What a run of so many seeds computes, and where, in a line; with `advise` perhaps another."""
+    lines = [_computes(source, members)]
+    if advise:
+        wrapped = source.kind in ("id", "single")
+        lines.append(bound_advice(members[0].envs.action_space, wrapped=wrapped))
+    return "\n".join(filter(None, lines))
+
+
+def _computes(source: Source, members: Sequence[PPOTrainer]) -> str:
     first = members[0]
     envs = first.envs
     if len(members) > 1:

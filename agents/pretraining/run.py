@@ -62,6 +62,13 @@ class TrunkPlayer:
     classes: tuple[str, ...] = ()
     heads: Classes | None = None
 
+    def __repr__(self) -> str:
+        """One line, without the layers, which `trunk` shows."""
+        shape = " x ".join(map(str, self.trunk.shape))
+        told = f", {len(self.classes)} classes" if self.classes else ""
+        count = self.trunk.num_features
+        return f"<TrunkPlayer: {self.trunk.network} of {shape}, {count} features{told}>"
+
     @torch.no_grad()
     def act(self, images: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """`[N, C, H, W]` in [0, 1] to `[N, num_features]`.

@@ -26,8 +26,7 @@ from tyro.conf import arg
 
 # The text of these options says what happens without them; "(default: None)" would not.
 _NUMBER, _FILE, _PATH = (arg(metavar=name, help_behavior_hint="") for name in ("N", "FILE", "PATH"))
-_QUANTISE = arg(metavar="{int8,nf4,dynamic}", help_behavior_hint="")
-_FORMAT = arg(metavar="{onnx,safetensors,run,hf,peft}", help_behavior_hint="")
+_CHOICE = arg(help_behavior_hint="")
 
 # Kind, or its part before the first dot -> module that implements RunKind.
 KINDS = {
@@ -188,7 +187,7 @@ class PlayOptions(MachineOptions):
 class ExportOptions(MachineOptions):
     """What `playout export` writes."""
 
-    format: Annotated[Literal["onnx", "safetensors", "run", "hf", "peft"] | None, _FORMAT] = None
+    format: Annotated[Literal["onnx", "safetensors", "run", "hf", "peft"] | None, _CHOICE] = None
     """By default ONNX where it can be written, else safetensors; of a language model hf, a Hugging
     Face folder with adapters merged, or peft, its adapters alone; run with --quantise.
     """
@@ -200,7 +199,7 @@ class ExportOptions(MachineOptions):
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    quantise: Annotated[Literal["int8", "nf4", "dynamic"] | None, _QUANTISE] = None
+    quantise: Annotated[Literal["int8", "nf4", "dynamic"] | None, _CHOICE] = None
     """Weights of 8 or 4 bits (int8, nf4): of a language model in bitsandbytes' layout, of a board
     network as a run that plays. As ONNX a board network multiplies bytes, with scales from its
     game's positions (int8) or from each batch (dynamic).

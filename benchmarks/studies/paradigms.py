@@ -55,7 +55,7 @@ FULL = Form(
     Board(
         "connect_four", 40_000, "small", None, 2.0,
         tuple(one for one in OBJECTIVES if one != "colour"),
-        settings={ALPHAZERO: {"updates": 40}, PPO: {**_PPO, "total_timesteps": 200_000}},
+        settings={ALPHAZERO: {"updates": 12}, PPO: {**_PPO, "total_timesteps": 200_000}},
         alone={ALPHAZERO: {"minutes": 10.0}, PPO: {**_PPO, "total_timesteps": 600_000}},
         snapshots=12,
     ),

@@ -177,7 +177,14 @@ def _make(name: str, factory: Factory, params: dict[str, Any], *, origin: str) -
                 raise ConfigError(f"{name} needs the parameter {key!r}: write {name}({key}=...)")
     # Parameters that cannot be written stay at their defaults, or the game has no text.
     used = {key: value for key, value in (known or {}).items() if form.is_plain(value)} | params
-    made = _wrap(_call(name, factory, params), used)
+    try:
+        called = _call(name, factory, params)
+    except ConfigError as error:
+        # A function in C tells its parameters to nobody, but its game's table has them.
+        if known is None and isinstance(error.__cause__, TypeError):
+            _check_names(name, params, _table_parameters(factory) or params)
+        raise
+    made = _wrap(called, used)
     made.origin = form.write(origin, used) if all(map(form.is_plain, used.values())) else None
     return made
 
@@ -193,6 +200,14 @@ def _call(name: str, factory: Factory, params: dict[str, Any]) -> Any:
         raise ConfigError(str(error)) from error
     except Exception as error:
         raise ConfigError(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+def _table_parameters(factory: Factory) -> dict[str, Any]:
+    """The parameters that a factory's game names where none are given; {} if it cannot be made."""
+    try:
+        return _wrap(factory()).params
+    except Exception:
+        return {}
 
 
 def _check_names(name: str, params: Mapping[str, Any], known: Mapping[str, Any]) -> None:

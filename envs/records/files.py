@@ -7,6 +7,7 @@ as in json_lines.py. Leaves out what the formats are.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -31,9 +32,20 @@ _PICTURES = (".gif", ".webp", ".png", ".svg")
 
 
 def holds_games(path: str | os.PathLike[str]) -> bool:
-    """Does the file's name say that it holds games, and not lines of something else?"""
+    """Do its name or its first bytes say that a file holds games, not lines of something else?"""
     suffix = Path(path).suffix.lower()
-    return suffix in FORMATS or suffix == ".jsonl"
+    return suffix in FORMATS or suffix == ".jsonl" or _begins_as_json(Path(path))
+
+
+def _begins_as_json(path: Path) -> bool:
+    """Whether a file begins with a JSON object, as records do, whatever their file is called."""
+    try:
+        if not path.is_file():  # what comes out of a pipe is there only once
+            return False
+        with path.open("rb") as file:
+            return re.match(rb"\{\s*\"", file.read(80)) is not None
+    except OSError:
+        return False
 
 
 def format_of(path: str | os.PathLike[str]) -> ModuleType:

@@ -92,8 +92,8 @@ class LanguagePlayer:
         threads: Of torch while it answers; 0 leaves them to a rule (`decoding_threads`).
     """
 
-    model: Transformer
-    tokenizer: Tokenizer
+    model: Transformer = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
     name: str = "policy"
     max_new_tokens: int = 32
     temperature: float = 1.0

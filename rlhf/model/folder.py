@@ -20,7 +20,7 @@ from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.adapters.held import hold_weights, is_quantised
+from playout.rlhf.model.adapters.held import check_codes, hold_weights, is_quantised
 from playout.rlhf.model.adapters.lora import merge_adapters
 from playout.rlhf.model.adapters.peft_folder import is_adapter, load_adapter, named_base
 from playout.rlhf.model.config import TransformerConfig
@@ -115,6 +115,10 @@ def load_model(
         device: Where the model goes; the processor if None.
         weights: Of a model that is only asked, how it is held (see `HELD`); what learns is float32.
         writes: Whether it should write text; an encoder or a reward model is then refused.
+
+    Raises:
+        RunError: There is none, or one that cannot be read.
+        ConfigError: It is of another kind, or its weights are codes other than `weights`.
     """
     folder = model_folder(path, stages)
     if is_adapter(folder):
@@ -127,6 +131,7 @@ def load_model(
     if device is not None:
         with device_errors(device):
             model.to(device)
+    check_codes(model, weights, path)
     if weights != torch.float32 and not is_quantised(model):
         hold_weights(model.requires_grad_(False), weights)
     return model, tokenizer

@@ -22,6 +22,7 @@ from playout.agents.runs.reporting import as_word
 from playout.errors import ConfigError, PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import check_codes, held_type
 from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.adapters.peft_folder import save_adapter
 from playout.rlhf.model.folder import (
@@ -194,7 +195,10 @@ def begin_stage(
 
     Raises:
         RunError: The base or the reward of a resumed run has changed.
+        ConfigError: The base's weights are held otherwise than the command says.
     """
+    if command.resume is None:  # runs of earlier versions go on
+        check_codes(model, held_type(getattr(command, "weights", "float32")), base)
     run = open_stage(command, stage, derive, rows=rows)
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, base, stages)

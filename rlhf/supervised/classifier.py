@@ -5,7 +5,7 @@ the run that it started from. Learning is classify.py's, learning from reports r
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,9 @@ class Classifier:
 
     task: str
     classes: tuple[str, ...]
-    model: Transformer
-    tokenizer: Tokenizer
-    head: ScalarHead
+    model: Transformer = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+    head: ScalarHead = field(repr=False)
     length: int
     truncate: str
     dtype: torch.dtype

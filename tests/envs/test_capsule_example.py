@@ -10,7 +10,7 @@ from pathlib import Path
 import playout
 import pytest
 from playout.envs.core.registry import register_game, unregister_game
-from playout.errors import GameError
+from playout.errors import ConfigError, GameError
 from playout.testing import check_game, count_games, count_positions, perft
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "capsule_game"
@@ -116,6 +116,18 @@ def test_counts_and_names_work_without_rebuilding_playout(clobber):
         assert perft(game, 1) == 7  # a full board: every pair of neighbours, by the side to move
         assert count_positions(game, 1) == [1, 7]
         assert sum(count_games(game).values()) > 7
+    finally:
+        unregister_game("clobber")
+
+
+def test_a_parameter_that_it_does_not_have_is_refused_by_those_that_it_has(clobber):
+    register_game("clobber", clobber.make)
+    try:
+        with pytest.raises(ConfigError) as refused:
+            playout.game("clobber(rows=2, width=3)")
+        assert str(refused.value) == "clobber has no parameter 'width': it takes rows, columns"
+        with pytest.raises(ConfigError, match="str"):  # Python's own words, of a value
+            playout.game("clobber(rows='a')")
     finally:
         unregister_game("clobber")
 

@@ -229,10 +229,12 @@ def measured_before(run: RunDir, before: int | None) -> bool:
         found = read_json(run.path / "strength.json")
     except (OSError, PlayoutError):  # missing or damaged
         return False
-    if not isinstance(found, dict) or found.get("latest_checkpoint") != before:
-        return False
+    return isinstance(found, dict) and found.get("latest_checkpoint") == before
+
+
+def say_measured_before(run: RunDir) -> None:
+    """Tells a person that a run is not measured once more, and how to ask for it."""
     print(f"It was measured at its end; to measure it anew: {run.command_for('eval')}\n")
-    return True
 
 
 def say_nothing_was_left(run: RunDir, before: int | None) -> None:

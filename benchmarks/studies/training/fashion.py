@@ -1,9 +1,10 @@
 """What a trunk of pictures reaches on Fashion-MNIST: all labels, a hundredth of them, and none.
 
-Supervised runs as a person makes them, the whole test side told apart; runs of contrastive pictures
-fine-tuned on 1 % of the labels beside fresh weights, and their clusters beside those of pixels; the
-bound of a variational autoencoder beside a plain PyTorch one of fully connected layers; and epochs
-beside a plain PyTorch loop on the same network. Cases run side by side, one a core.
+Supervised runs as a person makes them, the whole test side told apart; runs that learned how near
+pictures are alike, fine-tuned on 1 % of the labels beside fresh weights, and their clusters beside
+those of pixels; the bound of a variational autoencoder beside a plain PyTorch one of fully
+connected layers; and epochs beside a plain PyTorch loop on the same network. Cases run side by
+side, one a core.
 
     python -m playout.benchmarks.studies.training.fashion --seeds 0 1 2 [--quick]
 """
@@ -100,8 +101,9 @@ def supervised(form: Form, seed: int, folder: Path) -> dict[str, float]:
 def alone(form: Form, seed: int, folder: Path) -> dict[str, float]:
     """Fine-tuned on few labels, from a trunk without any and from fresh weights; clusters."""
     data = data_of(form.data)
+    augment = Augmentation(crop=0.3, flip=form.data == FULL.data)
     settings = {"objective": TAUGHT, "network": form.network, "epochs": form.alone, "seed": seed,
-                "threads": 1}  # fmt: skip
+                "threads": 1, "partner": "neighbour", "hide": 0.0, "augment": augment}  # fmt: skip
     run = kept_run(folder / f"{TAUGHT}-{seed}", playout.pretrain_trunk, form.data, settings)
     trunks = {TAUGHT: playout.load(run.path).trunk, FRESH: fresh(form, seed)}
     found = {}

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 __all__ = [
     "HELD",
     "QuantizedProjection",
+    "check_codes",
     "held_type",
     "hold_weights",
     "is_quantised",
@@ -92,6 +93,11 @@ class QuantizedProjection(Projection):
         """Outputs and inputs."""
         return self._shape
 
+    @property
+    def kind(self) -> torch.dtype:
+        """The type of `HELD` that stands for its codes."""
+        return torch.int8 if self.codes.dtype == torch.int8 else torch.quint4x2
+
     def dense(self) -> Tensor:
         """The weight that the codes stand for, float32 [out, in]."""
         return from_codes(self.codes, self.scales).view(self._shape)
@@ -142,6 +148,26 @@ def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(plain_kind)
     return model
+
+
+def check_codes(model: nn.Module, kind: torch.dtype, name: object) -> None:
+    """Refuse codes of one kind where a model's weights are those of another, and stay so.
+
+    Args:
+        model: The model.
+        kind: What its weights are to be held as.
+        name: What a person calls it.
+
+    Raises:
+        ConfigError: It is so.
+    """
+    names = {HELD[name]: name for name in ("int8", "nf4")}
+    others = {m.kind for m in model.modules() if isinstance(m, QuantizedProjection)} - {kind}
+    if kind in names and others:
+        raise ConfigError(
+            f"{name} holds its weights in {names[others.pop()]} already, which --weights "
+            f"{names[kind]} would not change: leave it out"
+        )
 
 
 def is_quantised(model: nn.Module) -> bool:

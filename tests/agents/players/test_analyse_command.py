@@ -18,6 +18,8 @@ from playout.agents.players.analysis import (
 )
 from playout.agents.rating.positions import load_scored_positions, moves_text
 from playout.cli import main
+from playout.envs.records import files as records
+from playout.envs.records.json_lines import GameRecord
 from playout.mcts.evaluators import RolloutEvaluator, UniformEvaluator
 from playout.mcts.exact.solver import Solver
 from playout.mcts.search import SearchConfig
@@ -351,3 +353,14 @@ def test_the_solver_gives_up_where_a_person_waits(monkeypatch, capsys):
     assert main(["analyse", "othello(size=6)", "--evaluator", "solver", "--moves", ""]) == 2
     assert "gave up on a position after 2000 nodes" in capsys.readouterr().err
     assert main(["analyse", "hex(size=3)", "--evaluator", "solver", "--moves", ""]) == 0
+
+
+def test_records_are_known_by_their_content_whatever_the_file_is_called(capsys, tmp_path):
+    game, path = playout.game("tic_tac_toe"), tmp_path / "games.txt"
+    records.append(path, [GameRecord.from_actions(game, [4, 0, 8], players=["a", "b"])])
+    arguments = ("tic_tac_toe", "--evaluator", "solver", "--moves-file", path)
+    code, text, _ = run(capsys, *arguments)
+    assert code == 0 and [one["moves"] for one in json.loads(text)] == ["", "5", "5 1"]
+    path.write_text('{"moves": "51"}\n')
+    code, _, error = run(capsys, *arguments)
+    assert code == 2 and error == f"error: {path}, line 1: the field 'game' is missing\n"

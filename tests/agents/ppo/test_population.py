@@ -1,12 +1,14 @@
 """A population: its members are the runs of their seeds."""
 
+import numpy as np
 import playout
 import pytest
 import torch
-from playout.agents.ppo.population import Population
+from gymnasium import spaces
+from playout.agents.ppo.population import Population, bound_advice
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.errors import ConfigError
-from ppo_worlds import Bandit
+from ppo_worlds import Bandit, Target
 from small_ppo import flat, make
 
 
@@ -81,3 +83,38 @@ def test_a_population_takes_no_policy_and_no_foreign_environment(tmp_path, monke
     with pytest.raises(ConfigError, match="native environment"):
         playout.ppo(Bandit, processes=0, **more)
     assert closed == [1] and not (tmp_path / "r").exists()
+
+
+class Far(Target):
+    """Actions that leave out 0."""
+
+    action_space = spaces.Box(2, 5, (2,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("options", "advised"),
+    [({}, True), ({"squash": True}, False), ({"wrappers": ["rescale_action"]}, False)],
+)
+def test_actions_that_leave_out_0_are_told_of_at_the_start(tmp_path, capsys, options, advised):
+    few = {
+        "total_timesteps": 8,
+        "num_steps": 4,
+        "num_envs": 2,
+        "minibatch_size": 8,
+        "num_epochs": 1,
+    }
+    run = playout.ppo(Far, run=tmp_path / "run", processes=0, eval_episodes=1, **few, **options)
+    told = "actions go from 2 to 5 and a new policy begins around 0, at their bound: --squash or "
+    assert (f"\n{told}--wrappers rescale_action begins in" in capsys.readouterr().out) == advised
+    if advised:
+        playout.ppo(Far, resume=run.path, total_timesteps=16)
+        assert told not in capsys.readouterr().out
+
+
+def test_of_which_actions_a_new_policy_can_play_only_the_bounds():
+    for low, high in ((0, 1), (-2, 0), (2, np.inf), (-np.inf, np.inf)):
+        assert bound_advice(spaces.Box(low, high, (1,), np.float32)) == ""
+    assert bound_advice(spaces.Discrete(3, start=2)) == ""
+    below = spaces.Box(np.float32([-1, -5]), np.float32([1, -2]))
+    assert bound_advice(below, wrapped=False).endswith("bound: --squash begins in their middle")
+    assert "from -5 to -2" in bound_advice(spaces.Dict(a=spaces.Discrete(2), b=below))

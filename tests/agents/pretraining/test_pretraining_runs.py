@@ -110,8 +110,9 @@ def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
     told = json.loads(out.read_text())["pictures"]
     assert [row["class"] for row in told] == ["bright", "dark"]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in told)
-    shares = playout.load(light.path).probabilities(np.zeros((1, 1, 12, 12), np.float32))
-    assert shares[0, 1] > 0.5
+    player = playout.load(light.path)
+    assert player.probabilities(np.zeros((1, 1, 12, 12), np.float32))[0, 1] > 0.5
+    assert str(player) == "<TrunkPlayer: grid of 1 x 12 x 12, 128 features, 2 classes>"
     assert main(["eval", str(light.path), "--pictures", str(tmp_path / "wide.png")]) == 2
     assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
 

@@ -1,12 +1,14 @@
 """Options that cannot be: one line, exit code 2, and no folder is left, whatever the command."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import playout
 import pytest
 from playout.agents.runs.options import machine_options
-from playout.cli import main
+from playout.cli import main, parse
 from playout.errors import ConfigError, PlayoutError
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/runs"
@@ -110,3 +112,29 @@ def test_a_run_of_another_kind_is_refused_with_the_command_that_continues_it(
         for run in ("sft", *(run for other, run in KINDS.items() if other != command)):
             with pytest.raises(PlayoutError, match="continue it with: "):
                 train(resume=run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """Options of which one is chosen, or none."""
+
+    format: Literal["onnx", "hf", "a", "z"] | None = None
+    shared: bool | None = None
+    size: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [("--format foo", ("onnx", "hf", "a", "z")), ("--shared None", ("True", "False"))],
+)
+def test_choices_stand_in_their_order_and_none_is_not_among_them(capsys, words, choices):
+    with pytest.raises(SystemExit):
+        parse(Choosing, words.split(), "playout choose")
+    said = " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert f"Expected one of {choices}." in said
+
+
+def test_a_choice_that_may_be_left_out_is_read_and_is_none_if_it_was():
+    assert parse(Choosing, [], "playout choose") == Choosing()
+    words = ["--format", "z", "--shared", "False", "--size", "3"]
+    assert parse(Choosing, words, "playout choose") == Choosing(format="z", shared=False, size=3)

@@ -116,3 +116,9 @@ def test_the_likeliest_tokens_are_those_under_the_repetition_penalty(player):
     assert found == expected
     player.repetition_penalty = 1.0
     assert player.answer(["the film"], deterministic=True) != [expected]
+
+
+def test_a_policy_is_shown_in_one_line(player):
+    shown = repr(player)
+    assert shown.startswith("LanguagePlayer(name='policy', max_new_tokens=20, ")
+    assert "\n" not in shown and "Transformer" not in shown

@@ -256,6 +256,15 @@ def test_quantising_is_a_stage_whose_run_is_evaluated_exported_and_asked(
     assert is_quantised(load_model(tmp_path / "out")[0])
     assert main([*command, "--run", f"{tmp_path}/again", "--base", str(run)]) == 2
     assert "is quantised already" in capsys.readouterr().err
+    other = [str(run), "--weights", "nf4"]
+    tune = ["sft", "--data", "synthetic", "--size", "tiny", "--steps", "1", "--quiet"]
+    tune += ["--lora-rank", "2", "--run", f"{tmp_path}/tuned"]
+    for words in (["perplexity", *other, "--texts", str(texts)], [*tune, "--base", *other]):
+        assert main(["rlhf", *words]) == 2
+        said = f"error: {run} holds its weights in int8 already, which --weights nf4 would not"
+        assert capsys.readouterr().err == f"{said} change: leave it out\n"
+    assert not (tmp_path / "tuned").exists()
+    assert is_quantised(load_model(run, weights=HELD["int8"])[0])
 
 
 def test_scales_of_each_batch_are_for_board_networks(pretrained, tmp_path, capsys):
