@@ -330,13 +330,15 @@ def _refuse_unused(command: Command) -> None:
 
 def _tell_of_other_splits(command: Command, found: str) -> None:
     """Says which runs that are begun from, or that teach, know what is held out here."""
+    from playout.agents.pretraining.data.solved import held_out_alike
     from playout.agents.pretraining.data.sources import are_made
 
     for flag, path in (("--init", command.init), ("--teacher", command.pretrain.teacher)):
         old = Command.stored_today(RunDir.open(path).config) if path else {}
         if old.get("data") != command.data or old.get("digest") in (None, found):
             continue
-        if old.get("data_version", 1) < 4 or not (old.get("game") and are_made(command.data)):
+        version, game = old.get("data_version", 1), old.get("game") and are_made(command.data)
+        if not (game and held_out_alike(old["game"], version, DATA_VERSION)):
             print(
                 f"note: {flag} {path} has learned from another split of {command.data} "
                 f"(--data-seed {old['data_seed']}, --count {old['count']}) and may know what is "

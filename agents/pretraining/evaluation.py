@@ -22,6 +22,7 @@ from playout.agents.ppo.player import learned_source
 from playout.agents.pretraining.data.dataset import COUNT, DATA_VERSION, Split
 from playout.agents.pretraining.data.positions import Positions, unit_of
 from playout.agents.pretraining.data.repeats import repeated, tell_of_repeats
+from playout.agents.pretraining.data.solved import held_out_alike
 from playout.agents.pretraining.data.sources import (
     are_made,
     digest,
@@ -31,7 +32,7 @@ from playout.agents.pretraining.data.sources import (
 )
 from playout.agents.pretraining.probes import MAX_ROWS, probe
 from playout.agents.pretraining.run import data_of, refuse_play, use_threads
-from playout.agents.pretraining.trunk import Trunk, trunk_of
+from playout.agents.pretraining.trunk import BOARDS, Trunk, trunk_of
 from playout.agents.runs.checkpoint.chosen import choose_checkpoint
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
@@ -56,9 +57,10 @@ def evaluate_trunk(
     name, data = _data(run, options, trunk, game)
     if data.train.shape != trunk.shape:
         theirs, own = (" x ".join(map(str, one)) for one in (data.train.shape, trunk.shape))
+        what = "positions" if isinstance(trunk.net, BOARDS) else "pictures"
         raise ConfigError(
             f"{name} holds {unit_of(data.test)} of {theirs} (channels, rows, columns) and the "
-            f"trunk of {run.path} sees {own}"
+            f"trunk of {run.path} sees {what} of {own}"
         )
     data, left_out = _unknown(run, name, data)
     device = resolve_device(options.device)
@@ -78,6 +80,10 @@ def evaluate_trunk(
         print(f"{options.probe} probe of {run.path}, {chosen}, held-out {unit} of {name}")
         tell_of_repeats(data)
         _print_rows(found, unit)
+        if usual := found.get("most_frequent"):
+            print(
+                f"  most frequent: {usual['class']}, {100 * usual['share']:.1f} % of these {unit}"
+            )
     else:
         print(f"{options.probe} of {run.path}, {chosen}")
         for what in ("trunk", "pixels"):
@@ -114,7 +120,8 @@ def _data(
         return str(run.config["data"]), data_of(run)  # so that nothing it learned from is held out
     trust_typed(options.data)
     _, height, width = trunk.shape
-    size = height if height == width and takes_size(name) else 0
+    boards = isinstance(trunk.net, BOARDS)  # which see no picture, however large it is made
+    size = height if height == width and takes_size(name) and not boards else 0
     return name, load(name, count=options.count or COUNT, image_size=size, seed=options.seed)
 
 
@@ -135,7 +142,7 @@ def _unknown(run: RunDir, name: str, data: Split) -> tuple[Split, int]:
     found, test = digest(data), data.test
     same = run.kind == "pretrain-trunk" and run.config["digest"] == found
     keyed = isinstance(test, Positions) and are_made(name)
-    keyed &= (run.config.get("data_version", 1) if same else DATA_VERSION) > 3
+    version = run.config.get("data_version", 1) if same else DATA_VERSION
     known = np.zeros(len(test), bool)
     for source in _begun_with(run):
         config = source.config
@@ -146,7 +153,8 @@ def _unknown(run: RunDir, name: str, data: Split) -> tuple[Split, int]:
             continue  # data of another kind, or what an environment has shown, without labels
         if config["game"] and config["game"] != (game_text(test.game) or str(test.game)):
             continue
-        if keyed and drawn and config.get("data_version", 1) > 3:
+        theirs = config.get("data_version", 1)
+        if keyed and drawn and held_out_alike(test.game, version, theirs):
             continue  # what is held out once is held out always
         try:
             known |= repeated(test, data_of(source).train)
@@ -209,7 +217,9 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 def _print_clusters(what: str, found: Mapping[str, Any]) -> None:
     """What clusters and maps of some features say of the classes."""
     kinds = [("k-means", found)]
-    if found["dbscan"]:
+    if not found["dbscan"]:
+        print(f"  {what}, DBSCAN: finds no two clusters")
+    else:
         clusters, noise = found["dbscan"]["clusters"], 100 * found["dbscan"]["noise"]
         kinds.append((f"DBSCAN ({clusters} clusters, {noise:.0f} % noise)", found["dbscan"]))
     for name, row in kinds:

@@ -28,6 +28,7 @@ from playout.agents.pretraining.data.dataset import (
     Split,
     independent,
     labelled_rows,
+    most_frequent,
     some_rows,
 )
 from playout.agents.pretraining.data.neighbours import raw
@@ -170,7 +171,8 @@ def probe(
     Returns:
         `rows` with accuracy and interval a share: `labels` is the share that was asked for, `used`
         the one that was read, which is that of so many `pictures` (or positions); of `linear` and
-        `neighbours` also `pixels`, such rows of raw input; of clusters, `trunk` and `pixels` with
+        `neighbours` also `pixels`, such rows of raw input; beside rows `most_frequent`, the class
+        that most held-out labels are of, and its share; of clusters, `trunk` and `pixels` with
         the scores of `cluster_scores`, and with a picture `maps`.
 
     Raises:
@@ -201,16 +203,17 @@ def probe(
             for k, found in drawn.items():
                 scored[k]["maps"] = {method: measures for method, (_, measures) in found.items()}
         return {"probe": kind, **scored}
+    usual = most_frequent(data.test, np.arange(len(data.test)))
     if kind == "finetune":
         found_rows = [
             _finetune(trunk, data, share, seed=seed, dtype=dtype, epochs=epochs) for share in shares
         ]
-        return {"probe": kind, "rows": found_rows}
+        return {"probe": kind, "rows": found_rows, "most_frequent": usual}
     see = partial(features, trunk, dtype=dtype)
     read: dict[str, Any] = {"rows": _read(see, data, kind, shares, seed=seed)}
     if pixels:
         read["pixels"] = _read(raw, data, kind, shares, seed=seed)
-    return {"probe": kind, **read}
+    return {"probe": kind, **read, "most_frequent": usual}
 
 
 def _read(

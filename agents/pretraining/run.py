@@ -21,7 +21,7 @@ from playout.agents.alphazero.run import export_board
 from playout.agents.players.learned import learned_game
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
+from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent, most_frequent
 from playout.agents.pretraining.data.folders import read_given
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import unit_of
@@ -248,6 +248,9 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
         low, high = share_interval(measured["accuracy"] * count, count)
         print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
         found["interval"] = [low, high]
+        if usual := most_frequent(test, rows):
+            print(f"most frequent    {usual['share']:.4f} of labels: {usual['class']}")
+            found["most_frequent"] = usual
     return found
 
 

@@ -60,6 +60,7 @@ class _Loop:
         self.note = ""  # what a person should know about how the run goes on
         self.updates = 0
         self.saved_at: int | None = None  # the update that the newest checkpoint holds
+        self.metrics: dict[str, float] = {}  # of the last update that was done in full
         self.abandoned = False  # stopped where the state belongs to no finished update
         self.elapsed_before = 0.0
         self.started = time.monotonic()
@@ -374,6 +375,8 @@ def train(
                 left = "nothing was saved yet"
                 if loop.saved_at is not None:
                     left = f"saved after update {loop.saved_at}"
+                elif not loop.metrics:  # a run without any does not stay
+                    left, again = "no update was done in full", "begin anew with the same command"
                 shown.say(f"{left}; {again}")
                 raise Interrupted(loop.stopping)
             loop.close()

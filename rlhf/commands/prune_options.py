@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.trainer import SupervisedTrainer
 
-__all__ = ["PruneOptions", "check_pruning", "drop", "narrow"]
+__all__ = ["PruneOptions", "check_pruning", "drop", "narrow", "say_pruned"]
 
 Pattern = Annotated[
     Literal["unstructured", "2:4", "heads", "channels"],
@@ -74,3 +74,20 @@ def drop(command: PruneOptions, trainer: SupervisedTrainer) -> None:
 
     if command.sparsity and command.pattern not in NARROWED:
         trainer.prune(command.sparsity, command.pattern)
+
+
+def say_pruned(command: PruneOptions, trainer: SupervisedTrainer, model: Transformer) -> None:
+    """Says at the end what pruning has left, if any was asked for."""
+    if not command.sparsity:
+        return
+    config = model.config
+    if trainer.pruning is not None:
+        left = f"{100 * trainer.pruning.share:.1f} % of the layers' weights are zero"
+    elif command.pattern == "heads":
+        left = (
+            f"each layer has {config.num_attention_heads} heads, key heads "
+            f"{config.num_key_value_heads}"
+        )
+    else:
+        left = f"feed-forward networks are {config.intermediate_size} wide"
+    print(f"pruned ({command.pattern}): {left}", flush=True)

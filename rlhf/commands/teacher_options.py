@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playout.rlhf.model.adapters.teacher import Teacher
     from playout.rlhf.model.transformer import TransformerConfig
 
-__all__ = ["TeacherOptions", "check_teaching", "load_teacher"]
+__all__ = ["TeacherOptions", "check_teaching", "load_teacher", "say_taught"]
 
 Divergence = Annotated[Literal["forward", "reverse", "jsd"], arg(metavar="forward|reverse|jsd")]
 
@@ -82,3 +82,16 @@ def load_teacher(
     hold_weights(model.requires_grad_(False), held_type(command.teacher_weights))
     check_base(run, command.teacher, what="teacher")
     return Teacher(model, config)
+
+
+def say_taught(command: TeacherOptions, run: RunDir) -> None:
+    """Says at the end who the teacher was, if any, and how far the student came to think so."""
+    if not command.teacher:
+        return
+    from playout.agents.runs.metrics import last_measures
+
+    said = f"taught by {command.teacher}"
+    alike = last_measures(run.path).get("eval/teacher_agreement")
+    if alike is not None:
+        said += f": both expect the same next token in {100 * alike:.1f} % of held-out places"
+    print(said, flush=True)

@@ -168,6 +168,8 @@ def open_stage(
     whole = stage in ("all", "games")
     over = command.resume is not None and command.from_step is None and not whole
     if over and run.record.get("finished") and ranks.is_first():
+        if stage == "quantise":  # its codes stay as they are
+            instead = f"add adapters: playout rlhf sft --base {as_word(run.path)} --lora-rank 16"
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
     return run
 

@@ -16,11 +16,12 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.data.encoding import encode_answer
 from playout.rlhf.data.messages import Message, Prompt
-from playout.rlhf.generation.conversation import ConversationFormat
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import must_be_finite, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "summed"]
+__all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "of_texts", "summed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,28 @@ def likelihoods(
         tokens[window.text] += window.ids[window.start :]
         logprobs[window.text] += found[place]
     return [Likelihood(tokens[n], logprobs[n], text.num_bytes) for n, text in enumerate(texts)]
+
+
+def of_texts(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    name: str,
+    dtype: torch.dtype,
+) -> list[Likelihood]:
+    """`likelihoods` of plain texts, each for itself.
+
+    Args:
+        model: A decoder.
+        tokenizer: Its own.
+        texts: None of them empty.
+        name: What errors call them.
+        dtype: Of matrix products.
+    """
+    talk = conversation_format(tokenizer)
+    scored = [as_scored(talk, text, None, name) for text in texts]
+    return likelihoods(model, scored, pad=tokenizer.pad_id, dtype=dtype)
 
 
 def _scores(

@@ -10,8 +10,11 @@ from pathlib import Path
 import forked
 import pytest
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.signals import Interrupted, deferred_signals, stop_at_once
+from playout.agents.runs.trainer import Trainer
+from playout.errors import StoppedError
 
 SCRIPT = """
 import importlib.util, os, signal, sys, time
@@ -54,6 +57,36 @@ def test_a_signal_finishes_the_update_saves_and_exits(tmp_path, number, code):
     assert run.load()[0] == 3 and len(list(read_rows(run.path))) == 3
 
 
+@pytest.mark.parametrize(("rated", "told"), [(1, "begin anew"), (3, "saved after update 2")])
+def test_a_stop_before_anything_is_kept_does_not_name_a_run_to_go_on_with(
+    tmp_path, capsys, rated, told
+):
+    class StopsRating(Trainer):
+        n = 0
+        progress = property(lambda self: (self.n, 3))
+
+        def update(self):
+            self.n += 1
+            return {}
+
+        def evaluate(self):
+            if self.n < rated:
+                return {}
+            os.kill(os.getpid(), signal.SIGINT)
+            raise StoppedError("asked to")
+
+        def state_dict(self):
+            return {"n": self.n}
+
+        load_state_dict = None  # nothing is resumed
+
+    run = RunDir.create(tmp_path / "r", kind="toy", config={}, seed=0)
+    with pytest.raises(Interrupted):
+        train(StopsRating(), run, eval_every=1, save_every=1, console="plain")
+    said = capsys.readouterr().out
+    assert told in said and ("--resume" in said) == (rated > 1)
+
+
 def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
     process = start(tmp_path / "r", 1000)
     process.send_signal(signal.SIGINT)
@@ -68,9 +101,6 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
 
 
 def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
-    from playout.agents.runs.loop import train
-    from playout.agents.runs.trainer import Trainer
-
     class Broken(Trainer):
         progress = (0, 1)
         state_dict = load_state_dict = None  # never reached

@@ -43,6 +43,15 @@ WRONG, MOST_WRONG = "selfplay/resigned_wrongly", 0.05
 SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training had fewer
 
 
+def _begins(run: RunDir, net: BoardNetwork) -> str:
+    """How much of its network a run has from the one that it begins with, as a line."""
+    fresh, count = run.record.get("fresh", []), len(net.state_dict())
+    line = f"  begins     with {count - len(fresh)} of {count} tensors of {run.config['init']}"
+    if fresh:
+        line += f"; of another shape there, or not there: {', '.join(fresh)}"
+    return f"{line}\n"
+
+
 def print_plan(
     run: RunDir,
     config: AlphaZeroConfig,
@@ -93,6 +102,8 @@ def print_plan(
             f"  learning   {counted(config.steps, 'step')} of {config.learner.batch_size} "
             "positions an update\n"
         )
+    if run.config.get("init") and run.find() is None:
+        more = _begins(run, networks[-1]) + more
     if config.also:
         more += f"  also       {', '.join(config.also)}: {config.also_share:.0%} of the updates\n"
     preset = run.record.get("preset", {"name": "of an earlier version", "basis": ""})

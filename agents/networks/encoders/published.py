@@ -20,7 +20,7 @@ class Nature(Convolutional):
         if min(Images(space).shape[1:]) < 36:
             raise ConfigError(
                 f"the Nature network needs images of 36 x 36 or more, not "
-                f'{Images(space).shape[1:]}; use network="impala" or "grid"'
+                f"{Images(space).shape[1:]}; choose --network impala or grid"
             )
         super().__init__(space, 512)
 

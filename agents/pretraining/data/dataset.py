@@ -19,12 +19,13 @@ Rows = npt.NDArray[np.int64]
 
 ALL = slice(None)
 
-DATA_VERSION = 4
+DATA_VERSION = 5
 """How positions of a game are drawn and pictures grouped. Runs keep it, so that those of version 1
 go on as they began: with any ply as likely, and the same picture perhaps on both sides. To those
 before 3 `train` beside anything but `test` is a class, and pictures beside classes are left out.
 Before 4 the seed says which positions are held out, not `keyed_rows`, and of folders only some
-kinds of pictures are read, hidden ones among them, and none below links to folders."""
+kinds of pictures are read, hidden ones among them, and none below links to folders. Before 5 games
+that are small enough to be solved, but have no solver of their own, are played out."""
 
 COUNT = 20_000
 """Positions or pictures that are made, where it is not said."""
@@ -217,6 +218,20 @@ def keyed_rows(keys: npt.NDArray[np.uint64], share: float) -> Rows:
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
     return np.flatnonzero(mixed <= max(mixed.min(), np.uint64(share * 2**64)))
+
+
+def most_frequent(data: Dataset, rows: Rows) -> dict[str, Any]:
+    """The `class` that most of some labelled rows are of, and their `share`: what chance reaches.
+
+    Without a label among them it is empty.
+    """
+    labels = data.labels[rows]
+    counts = np.bincount(labels[labels >= 0], minlength=1)
+    if not counts.sum():
+        return {}
+    number = int(counts.argmax())
+    name = data.classes[number] if number < len(data.classes) else str(number)
+    return {"class": name, "share": float(counts[number] / counts.sum())}
 
 
 def split_rows(

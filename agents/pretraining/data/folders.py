@@ -77,9 +77,12 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path} is not a picture that can be read") from None
+        raise DataError(f"{path} is not a picture that can be read: remove or replace it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        damaged = not getattr(error, "errno", None)  # else the system does not let it be read
+        raise DataError(
+            f"{path} cannot be read: {error}{'; remove or replace it' if damaged else ''}"
+        ) from None
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -270,10 +273,10 @@ def _check_layout(folder: Path, sides: list[str], version: int) -> None:
         )
     for root in [folder / side for side in sides[:2]] or [folder]:
         if (lying := pictures_in(root, version)) and class_folders(root, version):
-            raise DataError(
-                f"{root} holds {len(lying)} pictures beside the folders of classes, such as "
-                f"{lying[0].name}: move them into one, or away"
-            )
+            many = f"{len(lying):,} pictures beside the folders of classes, such as {lying[0].name}"
+            one = f"1 picture beside the folders of classes, {lying[0].name}"
+            what = f"{one}: move it" if len(lying) == 1 else f"{many}: move them"
+            raise DataError(f"{root} holds {what} into one, or away")
     if sides and others:
         note(f"{folder / sides[1]} is held out; not read beside it: {', '.join(others)}")
 

@@ -36,7 +36,10 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         else:
             data = path.open("rb").read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        damaged = not getattr(error, "errno", None)  # else the system does not let it be read
+        raise DataError(
+            f"{path} cannot be read: {error}{'; replace it by a whole one' if damaged else ''}"
+        ) from None
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} holds more than {MAX_BYTES >> 20} MiB")
     if len(data) < 8 or data[:2] != b"\0\0" or data[2] != _BYTE or not 1 <= data[3] <= 4:

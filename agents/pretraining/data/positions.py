@@ -1,11 +1,11 @@
 """Positions of a game as data: planes, outcomes as classes, and the moves that are worth imitating.
 
-Labels come from the game's own quick solver where it has one (random positions, outcomes under best
-play, every move that keeps the outcome), else from games between players of search, or from records
-(the result of the game, the move that was played). Symmetries are the augmentation. A game's
-positions and those of its repeats, or a solved position with its mirror images, are on one side of
-the split only, of what is made on the same side always; openings that different games share may be
-on both.
+Labels come from a solver where the game has a quick one or is small (random positions, outcomes
+under best play, every move that keeps the outcome), else from games between players of search, or
+from records (the result of the game, the move that was played). Symmetries are the augmentation. A
+game's positions and those of its repeats, or a solved position with its mirror images, are on one
+side of the split only, of what is made on the same side always; openings that different games share
+may be on both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from playout.agents.pretraining.data.dataset import (
     keyed_rows,
     split_rows,
 )
-from playout.agents.pretraining.data.solved import solved_examples
+from playout.agents.pretraining.data.solved import can_solve, solved_examples
 from playout.agents.rating.play import play_games
 from playout.agents.runs import ranks
 from playout.agents.runs.console import progress
@@ -189,8 +189,10 @@ def positions_of_game(
     """
     game = find_game(text)
     _must_suit(game)
-    if can_prove(game):
+    if can_solve(game, version):
         plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
+        if not can_prove(game):  # a small game: any position that goes on
+            plies = 0, game.max_plies - 1
         found = solved_examples(
             game, count=count, plies=plies, seed=seed, threads=threads, even=version < 2
         )

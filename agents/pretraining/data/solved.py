@@ -1,5 +1,7 @@
 """Solved positions, kept in the user's cache folder where solving them took more than some seconds.
 
+`can_solve` says of which games: those with a quick solver of their own, and small ones.
+
 A file holds states and the outcome of every move, with their hash; its name follows from what was
 asked. What cannot be read, does not fit or is damaged is solved again, and a folder that cannot be
 written keeps nothing. Left out: which positions they are (supervised.py), splits (positions.py).
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import playout
 from playout.agents.alphazero.replay import Examples
+from playout.agents.pretraining.data.dataset import DATA_VERSION
 from playout.agents.pretraining.supervised import (
     FAR,
     PLY_NODES,
@@ -32,13 +35,37 @@ from playout.agents.runs.checkpoint.codec import from_numpy, to_numpy
 from playout.agents.runs.console import progress
 from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame, StateBatch
-from playout.errors import PlayoutError
-from playout.mcts.exact.solver import ILLEGAL_OUTCOME
+from playout.envs.core.registry import game as find_game
+from playout.errors import GameError, PlayoutError
+from playout.mcts.exact.prover import can_prove
+from playout.mcts.exact.solver import ILLEGAL_OUTCOME, Solver
 
 Outcomes = npt.NDArray[np.int8]
 
 KEPT_FROM = 10.0
 """Seconds that solving has to take for its result to be kept."""
+
+SMALL_PLIES, SMALL_NODES = 24, 100_000
+"""Of a small game: the most plies, and nodes of plain alpha-beta from the first position."""
+
+
+def can_solve(game: NativeGame, version: int = DATA_VERSION) -> bool:
+    """Whether positions of a game are labelled by exact play, in a version of the data."""
+    if can_prove(game) or version < 5:
+        return can_prove(game)
+    if game.calls_python or game.has_chance or game.max_plies > SMALL_PLIES:
+        return False
+    try:
+        Solver(game, table_mb=8, max_nodes=SMALL_NODES).outcomes(game.batch(1))
+    except GameError:  # it gave up
+        return False
+    return True
+
+
+def held_out_alike(game: NativeGame | str, one: int, other: int) -> bool:
+    """Whether what a version of the data holds out of a game, with any seed, so does the other."""
+    game = find_game(game)
+    return min(one, other) > 3 and can_solve(game, one) == can_solve(game, other)
 
 
 def solved_examples(

@@ -140,6 +140,8 @@ def pretrain(text: Source | Iterable[str] = "", **options: Any) -> RunDir:
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Pretrain as the command says, on the texts of `rows` if they are given."""
     from playout.agents.runs import ranks
+    from playout.rlhf.commands.prune_options import say_pruned
+    from playout.rlhf.commands.teacher_options import say_taught
     from playout.rlhf.data.datasets import HELD_OUT, Datasets, choose_source, hold_out
     from playout.rlhf.data.records import read_texts
     from playout.rlhf.generation.tokenizer import Tokenizer
@@ -209,6 +211,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         export_model(run.path / "model", model, tokenizer, heads=heads)
 
     ranks.by_first(write)
+    if not command.quiet and ranks.is_first():
+        say_taught(command, run)
+        say_pruned(command, trainer, trainer.model)
     mark_finished(run, quiet=command.quiet)
     return run
 

@@ -25,7 +25,7 @@ class Command(TrainingOptions):
     """8 bits and a scale a row, or 4 bits and a scale for every 64 weights; of embeddings and gains
     16 bits."""
     texts: OptionalFile = ""
-    """Texts on which both are measured in bits a byte."""
+    """Texts on which both are measured in bits a byte, as `playout rlhf perplexity` counts them."""
 
     kept, found = staticmethod(whole), staticmethod(located)
 
@@ -43,7 +43,7 @@ def train(command: Command) -> RunDir:
     from playout.agents.runs.checkpoint.durable_io import replace_file
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
-    from playout.rlhf.data.batches import Corpus
+    from playout.rlhf.commands.answer_options import answer_dtype
     from playout.rlhf.data.records import read_texts
     from playout.rlhf.model.adapters.held import (
         held_type,
@@ -52,9 +52,9 @@ def train(command: Command) -> RunDir:
         weight_bytes,
     )
     from playout.rlhf.model.folder import export_model, load_model
-    from playout.rlhf.model.transformer import Transformer, pick_dtype
+    from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import check_base, discarded_unused, mark_finished, open_stage
-    from playout.rlhf.supervised.pretrain import bits_per_byte
+    from playout.rlhf.supervised.perplexity import of_texts, summed
 
     if not command.base:
         raise ConfigError("name the model: --base RUN")
@@ -65,14 +65,13 @@ def train(command: Command) -> RunDir:
     texts = read_texts(command.texts) if command.texts else []
     run = open_stage(command, "quantise", lambda: _game_of(command.base))
     check_base(run, command.base)
-    corpus = Corpus.of(tokenizer, texts)
-    dtype = pick_dtype(command.dtype, device)
-    length = min(512, model.config.max_position_embeddings)
+    dtype = answer_dtype(command.dtype, device)
 
     def row(name: str, measured: Transformer) -> dict[str, Any]:
         found = {"weights": name, "bytes": weight_bytes(measured)}
         if texts:
-            found["bits_per_byte"] = bits_per_byte(measured, corpus, length=length, dtype=dtype)
+            each = of_texts(measured, tokenizer, texts, name=command.texts, dtype=dtype)
+            found["bits_per_byte"] = summed(each).measures()["bits_per_byte"]
         return found
 
     with discarded_unused(run, command):

@@ -27,8 +27,13 @@ from playout.rlhf.commands.options import (
     learn_config,
     stage_command,
 )
-from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
-from playout.rlhf.commands.teacher_options import TeacherOptions, check_teaching, load_teacher
+from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow, say_pruned
+from playout.rlhf.commands.teacher_options import (
+    TeacherOptions,
+    check_teaching,
+    load_teacher,
+    say_taught,
+)
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
@@ -90,6 +95,7 @@ def sft(base: Any = "", data: Source = "", **options: Any) -> RunDir:
 
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Fine-tune as the command says, on `rows` if they are given."""
+    from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
     from playout.errors import ConfigError
@@ -195,5 +201,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     steps = trainer.learner.total_steps
     train_stage(trainer, run, updates=steps, evaluations=6, quiet=command.quiet)
     export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])
+    if not command.quiet and ranks.is_first():
+        say_taught(command, run)
+        say_pruned(command, trainer, model)
     mark_finished(run, quiet=command.quiet)
     return run

@@ -13,7 +13,9 @@ from typing import Any
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import last_measures
+from playout.rlhf.evaluation.suites.contamination import GRAM
 from playout.rlhf.evaluation.suites.material import base_of, stage_of
+from playout.rlhf.evaluation.suites.results import examples_read
 from playout.rlhf.model.folder import model_digest, model_folder
 from playout.rlhf.model.transformer import Transformer
 
@@ -169,7 +171,8 @@ def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
     for name, row in rows.items():
         if row.get("about"):
             parts.append(
-                f"*{name}*: {row['about']}. sha256 of its questions: `{row['sha256'][:16]}`."
+                f"*{name}*: {row['about']}{_shots(row)}. sha256 of its questions: "
+                f"`{row['sha256'][:16]}`."
             )
         if "groups" in row:
             table = ["| group | questions | value | 95 % |", "|---|---|---|---|"]
@@ -187,6 +190,12 @@ def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
                 f"{other['corrected p']:.3g} after Holm's correction."
             )
     return parts
+
+
+def _shots(row: Mapping[str, Any]) -> str:
+    """How many examples stood before each question; a row of another kind says nothing of it."""
+    count = row.get("shots", 0)
+    return f"; {count} example{'s' if count > 1 else ''} before each question" if count else ""
 
 
 def _short(value: float | None) -> str:
@@ -209,7 +218,8 @@ def _seen(found: Mapping[str, Any]) -> str:
         for name, row in found["suites"].items():
             if seen := row.get("contamination"):
                 lines.append(
-                    f"- {name}: {seen['leaked']} of {row['items']} hold a run of 13 words of it, "
+                    f"- {name}: {seen['leaked']} of {row['items']} hold a run of {GRAM} words of "
+                    "it, or stand in it whole where they are shorter; "
                     f"{seen['near']} more are near duplicates, {seen['untold']} are too short to "
                     "tell."
                 )
@@ -236,7 +246,7 @@ def _limits(found: Mapping[str, Any], chain: Sequence[RunDir]) -> str:
         lines.append(f"- Not told from chance: {', '.join(weak)}.")
     lines += [
         f"- {name}: {row['cut']} of {row['items']} questions are longer than the context; their "
-        "beginning was not read."
+        f"beginning was not read{f'; {few}' if (few := examples_read(row)) else ''}."
         for name, row in found["suites"].items()
         if row.get("cut")
     ]

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Contamination", "contamination"]
+__all__ = ["GRAM", "Contamination", "contamination"]
 
 GRAM = 13
-"""Words in a row that no two texts share by chance."""
+"""Words in a row that no two texts share by chance; of a shorter question all are looked for."""
 SHORTEST = 5
 """Questions of fewer words are not looked for: they would be found anywhere."""
 SHINGLE = 5

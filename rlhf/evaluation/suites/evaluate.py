@@ -5,7 +5,7 @@ Beside each value stand its interval, what chance would give, how well the model
 compared question by question; p values are corrected for the number of suites.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,27 @@ from playout.rlhf.evaluation.statistics import corrected
 from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.material import TrainingText, training_text
 from playout.rlhf.evaluation.suites.memorisation import memorisation
-from playout.rlhf.evaluation.suites.results import clean_part, compared, headline, summary
+from playout.rlhf.evaluation.suites.results import (
+    clean_part,
+    compared,
+    examples_read,
+    headline,
+    summary,
+)
 from playout.rlhf.evaluation.suites.score import Asking, answers_of, check_asking
 from playout.rlhf.evaluation.suites.suite import Suite
-from playout.rlhf.evaluation.suites.tasks.catalogue import HARNESS, Material, find_suite
+from playout.rlhf.evaluation.suites.tasks.catalogue import (
+    HARNESS,
+    Material,
+    check_name,
+    find_suite,
+)
 from playout.rlhf.evaluation.suites.tasks.harness import run_task, summary_of
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["Subject", "evaluate_suites"]
+__all__ = ["Subject", "check_suites", "evaluate_suites"]
 
 _SHOWN_GROUPS = 15  # more stand in the JSON file and on the card
 
@@ -55,7 +66,11 @@ class Subject:
 
 
 def evaluate_suites(
-    subject: Subject, options: EvalOptions, *, other: Callable[[Path], Subject]
+    subject: Subject,
+    options: EvalOptions,
+    *,
+    other: Callable[[Path], Subject],
+    tell: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Everything that the options ask for, printed and as plain data.
 
@@ -63,18 +78,38 @@ def evaluate_suites(
         subject: The model.
         options: See EvalOptions.
         other: Opens the model of `--against`.
+        tell: Says what is measured, and returns it, once all that is asked for is found.
 
     Raises:
         ConfigError, DataError: A suite is not there, or is none; nothing was measured then.
     """
+    check_suites(options)
+    with decoding_threads(subject.model, MAX_TOKENS, options.threads):  # whole batches are read
+        return _evaluated(subject, options, other, tell)
+
+
+def check_suites(options: EvalOptions) -> None:
+    """Refuses what can be told to be wrong before a model is read.
+
+    Raises:
+        ConfigError, DataError: A suite has no such name or file, or the card cannot be written.
+    """
     if options.card is not None:
         must_be_writable(options.card)
-    with decoding_threads(subject.model, MAX_TOKENS, options.threads):  # whole batches are read
-        return _evaluated(subject, options, other)
+    for text in options.suite:
+        check_name(text)
+        if options.chat and text.partition(":")[0] == HARNESS:
+            raise ConfigError(
+                f"{text}: a task of lm_eval is asked by its own prompts, as plain text; ask it "
+                "without --chat"
+            )
 
 
 def _evaluated(
-    subject: Subject, options: EvalOptions, other: Callable[[Path], Subject]
+    subject: Subject,
+    options: EvalOptions,
+    other: Callable[[Path], Subject],
+    tell: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any]:
     read = training_text(subject.path)
     for file in options.training_text:
@@ -90,6 +125,7 @@ def _evaluated(
         if suite is not None:
             check_asking(suite, asking)
     rival = None if options.against is None else other(options.against)
+    about = dict(tell())
     rows: dict[str, dict[str, Any]] = {}
     try:
         for name, suite in suites.items():
@@ -98,7 +134,7 @@ def _evaluated(
         if rows:
             _told_suites(rows, subject, options)
         raise
-    found = _told_suites(rows, subject, options)
+    found = about | _told_suites(rows, subject, options)
     if options.contamination:
         found["training_text"] = _told_text(read)
     if options.memorisation:
@@ -128,15 +164,7 @@ def _suites(options: EvalOptions, material: Material) -> dict[str, Suite | None]
     """Suites by name; None for a task of lm_eval. All are found before any is asked."""
     found: dict[str, Suite | None] = {}
     for text in options.suite:
-        kind, _, rest = text.partition(":")
-        if kind == HARNESS:
-            if not rest:
-                raise ConfigError("which task of lm_eval? --suite lm_eval:TASK")
-            if options.chat:
-                raise ConfigError(
-                    f"{text}: a task of lm_eval is asked by its own prompts, as plain text; ask it "
-                    "without --chat"
-                )
+        if text.partition(":")[0] == HARNESS:
             found[text] = None
             continue
         suite = find_suite(text, material).first(options.episodes, seed=options.seed)
@@ -173,7 +201,7 @@ def _asked(
         for one in (subject, rival)
     )
     assert mine_ is not None
-    row = summary(suite, mine_)
+    row = summary(suite, mine_, shots=asking.shots)
     if options.contamination and read.train:
         row["contamination"] = clean_part(suite, mine_, read.train)
     if theirs_ is not None:
@@ -260,9 +288,10 @@ def _show(rows: dict[str, dict[str, Any]], options: EvalOptions) -> None:
     table("", columns, lines)
     for name, row in rows.items():
         if "cut" in row:
+            few = examples_read(row)
             print(
                 f"{name}: of {row['cut']} of {row['items']} questions the model read only the end; "
-                "they are longer than its context"
+                f"they are longer than its context{f'; {few}' if few else ''}"
             )
     for name, row in rows.items():
         groups = row.get("groups", {})

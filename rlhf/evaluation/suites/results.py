@@ -4,7 +4,7 @@ Beside a value stand what is clean of it (contamination.py) and the difference t
 was asked the same. Asking is score.py's, showing evaluate.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,37 @@ from playout.rlhf.evaluation.suites.contamination import contamination
 from playout.rlhf.evaluation.suites.score import Answers
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 
-__all__ = ["calibration", "clean_part", "compared", "headline", "interval", "seen_part", "summary"]
+__all__ = [
+    "calibration",
+    "clean_part",
+    "compared",
+    "examples_read",
+    "headline",
+    "interval",
+    "seen_part",
+    "summary",
+]
 
 _LEAST_CLEAN = 10  # questions, of which a share says something
 Floats = NDArray[np.float64]
 _MEASURES = {Passage: "bits_per_byte", Program: "passed", Written: "exact", Choice: "accuracy"}
 
 
-def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
+def summary(suite: Suite, answers: Answers, *, shots: int = 0) -> dict[str, Any]:
     """What a suite's answers come to.
+
+    Args:
+        suite: The questions.
+        answers: What a model made of them.
+        shots: Examples before each question.
 
     Returns:
         `measure` (accuracy, exact, passed or bits_per_byte), `value` with its 95 % `interval`,
         `items`; of choices `random` (what chance gives), `other` (options compared the other way),
         and, where each has one right option, `calibration`; `groups` where there are several;
-        `cut` where the context does not hold some questions whole.
+        `shots` where examples were shown; `cut` where the context does not hold some questions
+        whole, and with it `shots_read`, how many examples were read whole before these, at least
+        and at most.
     """
     first = suite.items[0]
     values = headline(suite, answers)
@@ -59,8 +75,12 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
             row["measure"] = "accuracy by length"
     if answers.confidence is not None:
         row["calibration"] = calibration(answers.confidence, values)
+    if shots and not isinstance(first, Passage):
+        row["shots"] = shots
     if answers.cut:
         row["cut"] = answers.cut
+        if answers.fit is not None:
+            row["shots_read"] = list(answers.fit)
     groups = [item.group for item in suite.items]
     if len(set(groups)) > 1:
         row["groups"] = {}
@@ -72,6 +92,19 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
                 "interval": list(interval(*part)) if len(part[0]) > 1 else None,  # of one, none
             }
     return row
+
+
+def examples_read(row: Mapping[str, Any]) -> str:
+    """What a row of results says of examples that the context does not hold; empty if nothing."""
+    if "shots_read" not in row:
+        return ""
+    least, most = row["shots_read"]
+    if row["shots"] == 1:
+        fits = "does not fit" if not most else "fits" if least else "fits before some only"
+        return f"the example before each of them {fits}"
+    fit = "none" if not most else str(most) if least == most else f"{least} to {most}"
+    verb = "fits" if most < 2 and least == most else "fit"
+    return f"of the {row['shots']} examples before each of them {fit} {verb}"
 
 
 def calibration(confidence: Floats, values: Floats) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Programs are written and run.
 Shares, intervals and tests are results.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,12 +18,16 @@ from playout.rlhf.data.batches import by_tokens, pad_right
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 from playout.rlhf.evaluation.suites.tasks.sandbox import passed
-from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
+from playout.rlhf.generation.conversation import (
+    ConversationFormat,
+    conversation_format,
+    fit_prompt,
+)
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.supervised.perplexity import Scored, as_scored, likelihoods
+from playout.rlhf.supervised.perplexity import Scored, as_scored, likelihoods, of_texts
 
 __all__ = ["Answers", "Asking", "answers_of", "check_asking"]
 
@@ -45,6 +49,8 @@ class Answers:
         random: What a random option is worth on average.
         num_bytes: Of passages.
         cut: How many questions the context does not hold whole; only their end was read.
+        fit: How many of the examples before these were read whole, at least and at most; None
+            where none was cut, or none was to be shown.
     """
 
     values: Floats
@@ -53,6 +59,7 @@ class Answers:
     random: Floats | None = None
     num_bytes: Floats | None = None
     cut: int = 0
+    fit: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,15 @@ def check_asking(suite: Suite, asking: Asking) -> None:
             f"{suite.name}: a program goes on from its plain text, which a chat answer does not; "
             "ask it without --chat"
         )
+    if asking.shots and not isinstance(suite.items[0], Passage):
+        group, most = min(suite.most_shots().items(), key=lambda pair: pair[1])
+        if most < asking.shots:
+            about = f" about {group}" if group else ""
+            there = f"{most} examples" if most > 1 else ("1 example" if most else "no examples")
+            raise ConfigError(
+                f"--shots {asking.shots}: {suite.name} has {there} for its questions{about}; ask "
+                f"with --shots {most}{' or fewer' if most else ''}"
+            )
 
 
 def answers_of(
@@ -98,7 +114,7 @@ def answers_of(
         raise ConfigError("the model has no chat template, so it is asked without --chat")
     first = suite.items[0]
     if isinstance(first, Passage):
-        return _read(model, talk, suite, asking)
+        return _read(model, tokenizer, suite, asking)
     if isinstance(first, Choice):
         return _choose(model, talk, suite, asking)
     if isinstance(first, Program):
@@ -106,20 +122,56 @@ def answers_of(
     return _write(model, tokenizer, suite, asking)
 
 
-def _read(model: Transformer, talk: ConversationFormat, suite: Suite, asking: Asking) -> Answers:
-    texts = [as_scored(talk, item.text, None, suite.name) for item in suite.items]
-    found = likelihoods(model, texts, pad=talk.tokenizer.pad_id, dtype=asking.dtype)
+def _read(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
+    texts = [item.text for item in suite.items]
+    found = of_texts(model, tokenizer, texts, name=suite.name, dtype=asking.dtype)
     bits = np.array([-one.logprob / np.log(2) for one in found])
     return Answers(bits, num_bytes=np.array([one.num_bytes for one in found], np.float64))
 
 
-def _question(suite: Suite, number: int, asking: Asking) -> Prompt:
+def _question(suite: Suite, number: int, asking: Asking, *, last: int | None = None) -> Prompt:
+    """What is asked; with `last` only that many of the examples before it."""
     item = suite.items[number]
     assert not isinstance(item, Passage)
-    text = suite.shown(number, asking.shots) + item.prompt
+    text = suite.shown(number, asking.shots, last=last) + item.prompt
     if asking.chat and text:
         return ({"role": "user", "content": text.strip()},)
     return text
+
+
+def _examples_read(
+    talk: ConversationFormat,
+    suite: Suite,
+    asking: Asking,
+    read: Mapping[int, Sequence[int]],
+) -> tuple[int, int] | None:
+    """How many examples before questions that were cut were read whole, at least and at most.
+
+    Args:
+        talk: How questions become tokens.
+        suite: The questions.
+        asking: How many examples there are to be.
+        read: By its number, the tokens that are left of what stands before each one's answer.
+    """
+    if not read or not asking.shots:
+        return None
+    found = []
+    for number, ids in read.items():
+        whole = talk.begin(_question(suite, number, asking))
+        kept, count = _same_end(whole, ids), 0
+        while count < asking.shots:
+            part = talk.begin(_question(suite, number, asking, last=count + 1))
+            if _same_end(whole, part) > kept:
+                break
+            count += 1
+        found.append(count)
+    return min(found), max(found)
+
+
+def _same_end(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two rows end with alike."""
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: Asking) -> Answers:
@@ -140,6 +192,7 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
     long = [n for n in long if _question(suite, n, asking)]  # a text alone is read in windows
     for number in long:
         rows[number] = _ends(rows[number], context)
+    read = {n: _before(rows[n][0], context) for n in long}
     logprobs = _option_logprobs(model, talk.tokenizer.pad_id, rows, asking.dtype)
     count = len(choices)
     values, lengths, confidence, random = (np.zeros(count) for _ in range(4))
@@ -154,7 +207,8 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
         random[number] = float(np.mean(item.scores))
     # How sure a model is of one of several right answers, it does not say by a single share.
     lone = all(sum(item.scores) == max(item.scores) == 1 for item in choices)
-    return Answers(values, lengths, confidence if lone else None, random, cut=len(long))
+    fit = _examples_read(talk, suite, asking, read)
+    return Answers(values, lengths, confidence if lone else None, random, cut=len(long), fit=fit)
 
 
 def _longest_row(options: Sequence[Scored]) -> int:
@@ -176,6 +230,12 @@ def _ends(options: Sequence[Scored], context: int) -> list[Scored]:
         replace(option, rows=[(ids[drop:], start - drop)])
         for option, (ids, start) in zip(options, rows, strict=True)
     ]
+
+
+def _before(option: Scored, context: int) -> list[int]:
+    """What is read before an option; before one that is read in windows, what the first holds."""
+    ids, start = option.rows[0]
+    return ids[:start] if start < context else ids[start - context // 2 : start]
 
 
 def _worth(item: Choice, logprobs: Floats) -> float:
@@ -244,20 +304,20 @@ def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Askin
     """Whether the likeliest text, up to the end of its line, is one of the answers."""
     items = [item for item in suite.items if isinstance(item, Written)]
     longest = _longest(tokenizer, [answer for item in items for answer in item.answers])
-    texts, cut = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
+    texts, cut, fit = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
     right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
-    return Answers(np.array(right, np.float64), cut=cut)
+    return Answers(np.array(right, np.float64), cut=cut, fit=fit)
 
 
 def _solve(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
     """Whether programs with the likeliest rest pass their tests; they are run in a sandbox."""
     items = [item for item in suite.items if isinstance(item, Program)]
     longest = 2 * _longest(tokenizer, [item.solution for item in items])
-    texts, cut = _texts(model, tokenizer, suite, asking, longest, STOPS)
+    texts, cut, fit = _texts(model, tokenizer, suite, asking, longest, STOPS)
     programs = [
         f"{item.prompt}{text}\n{item.tests}" for item, text in zip(items, texts, strict=True)
     ]
-    return Answers(np.array(passed(programs), np.float64), cut=cut)
+    return Answers(np.array(passed(programs), np.float64), cut=cut, fit=fit)
 
 
 def _longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
@@ -271,8 +331,8 @@ def _texts(
     asking: Asking,
     longest: int,
     stop: tuple[str, ...],
-) -> tuple[list[str], int]:
-    """The likeliest text of at most so many tokens after each question; how many were cut."""
+) -> tuple[list[str], int, tuple[int, int] | None]:
+    """The likeliest text of at most so many tokens after each question; `cut`, `fit` of Answers."""
     context = model.config.max_position_embeddings
     tokens = max(1, min(longest, context // 2))
     player = LanguagePlayer(
@@ -288,8 +348,14 @@ def _texts(
     )
     prompts = [_question(suite, number, asking) for number in range(len(suite.items))]
     talk = conversation_format(tokenizer, plain=not asking.chat)
-    cut = sum(len(talk.begin(prompt)) > context - tokens for prompt in prompts)
-    return player.act(prompts, deterministic=True), cut
+    room = context - tokens
+    texts = player.act(prompts, deterministic=True)
+    read = {
+        number: fit_prompt(talk, prompt, room, "left")[0]
+        for number, prompt in enumerate(prompts)
+        if len(talk.begin(prompt)) > room
+    }
+    return texts, len(read), _examples_read(talk, suite, asking, read)
 
 
 def _is_right(text: str, answers: Sequence[str]) -> bool:

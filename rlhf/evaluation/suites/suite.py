@@ -7,6 +7,7 @@ of a program that tests are run on (`Program`), or is a text whose likelihood is
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -114,6 +115,7 @@ class Suite:
         about: A line on what is asked, for people.
         headers: What stands before the examples of a group, or of all under "".
         examples: Of a group, or of all under ""; where there are none, other items serve.
+        pool: Those other items, where they are more than the ones that are asked.
         between: What separates examples from one another and from the question.
         spoken: Whether a model with a chat template is asked in it, as when it learned the task.
         by_length: Whether the headline weighs options by their length (log-probability a byte).
@@ -124,6 +126,7 @@ class Suite:
     about: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pool: tuple[Item, ...] = ()
     between: str = "\n\n"
     by_length: bool = False
     spoken: bool = False
@@ -140,26 +143,50 @@ class Suite:
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
     def first(self, count: int | None, *, seed: int = 0) -> "Suite":
-        """At most so many of the items, drawn without replacement; in their order."""
+        """At most so many of the items, drawn without replacement; in their order.
+
+        The others may still be shown as examples.
+        """
         if count is None or count >= len(self.items):
             return self
         chosen = np.sort(np.random.default_rng([seed, 51]).permutation(len(self.items))[:count])
-        return replace(self, items=tuple(self.items[n] for n in chosen))
+        items = tuple(self.items[n] for n in chosen)
+        return replace(self, items=items, pool=self.pool or self.items)
 
-    def shown(self, number: int, shots: int) -> str:
+    def shown(self, number: int, shots: int, *, last: int | None = None) -> str:
         """What stands before an item: header and examples, none of which is the item itself.
 
         Args:
             number: Of the item.
-            shots: Examples, as far as there are so many.
+            shots: Examples, as far as there are so many; see `most_shots`.
+            last: Only so many of the examples, those next to the item, without the header.
         """
         item = self.items[number]
         header = self.headers.get(item.group, self.headers.get("", ""))
-        own = self.examples.get(item.group, self.examples.get(""))
+        own = self._own_examples(item)
         if own is None and shots:
-            rows = np.random.default_rng([52, number]).permutation(len(self.items))
-            others = (self.items[n] for n in rows if n != number)
-            alike = [one.example for one in others if one.group == item.group]
+            pool = self.pool or self.items
+            rows = np.random.default_rng([52, number]).permutation(len(pool))
+            alike = [pool[n].example for n in rows if pool[n].group == item.group]
             own = [text for text in alike if text != item.example]
         taken = [text for text in own or [] if text][:shots]
+        if last is not None:
+            header, taken = "", taken[len(taken) - last :]
         return header + "".join(text + self.between for text in taken)
+
+    def most_shots(self) -> dict[str, int]:
+        """How many examples there are for every question of a group."""
+        texts = Counter((one.group, one.example) for one in self.pool or self.items if one.example)
+        sizes = Counter[str]()
+        for (group, _), count in texts.items():
+            sizes[group] += count
+        found: dict[str, int] = {}
+        for item in self.items:
+            own = self._own_examples(item)
+            others = sizes[item.group] - texts[item.group, item.example]
+            count = others if own is None else len([text for text in own if text])
+            found[item.group] = min(count, found.get(item.group, count))
+        return found
+
+    def _own_examples(self, item: Item) -> Sequence[str] | None:
+        return self.examples.get(item.group, self.examples.get(""))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from playout.agents.pretraining import probes
+from playout.agents.pretraining import evaluation, probes
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
@@ -136,7 +136,7 @@ def test_recorded_positions_are_followed_by_the_move_that_was_played(tmp_path):
 
 @pytest.mark.slow
 def test_what_comes_next_is_learned_and_pictures_have_no_next():
-    data = positions_of_game("tic_tac_toe", count=400, seed=0)
+    data = positions_of_game("tic_tac_toe", count=400, seed=0, version=4)
     config = PretrainConfig(objective="next", size="tiny", batch=64)
     trainer = PretrainTrainer(new_trunk(data.train, size="tiny"), data, config, steps=75)
     before = trainer.evaluate()
@@ -163,6 +163,17 @@ def test_what_changes_weighs_as_much_as_what_stays():
     both = [each[n][rows[n]].mean() for n in range(8) for rows in (changed, ~changed)]
     plain = torch.stack(both).mean()
     assert float(found["loss"].detach()) == pytest.approx(float(plain), rel=1e-4)
+
+
+def test_where_density_finds_no_two_clusters_a_line_says_so(capsys):
+    scores = {"ari": 0.5, "nmi": 0.5, "silhouette": 0.25}
+    evaluation._print_clusters("trunk", {**scores, "dbscan": {}})
+    evaluation._print_clusters(
+        "pixels", {**scores, "dbscan": {**scores, "clusters": 2, "noise": 0}}
+    )
+    said = capsys.readouterr().out
+    assert said.count("trunk, DBSCAN: finds no two clusters\n") == 1
+    assert "pixels, DBSCAN (2 clusters, 0 % noise): ARI 0.500" in said and said.count("\n") == 4
 
 
 @pytest.mark.peer

@@ -86,7 +86,7 @@ def test_groups_choose_whole_and_the_same_ones_always():
 def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trainer_module, "EVALUATED", 8)
     run = playout.pretrain_trunk(
-        "tic_tac_toe", count=300, size="8x1", epochs=1, batch=64, run=tmp_path / "run"
+        "tic_tac_toe", count=400, size="8x1", epochs=1, batch=64, run=tmp_path / "run"
     )
     assert " positions of 2 x 3 x 3, " in capsys.readouterr().out
     data = data_of(run)
@@ -97,6 +97,11 @@ def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch, capsys):
     assert accuracy * count == pytest.approx(round(accuracy * count), abs=1e-4)
     apart = len(np.unique(data.test.groups))  # a position and its images say the same
     assert found["interval"] == [*share_interval(accuracy * apart, apart)]
+    most = np.bincount(data.test.labels).max() / count  # what one answer for all would reach
+    name = data.test.classes[np.bincount(data.test.labels).argmax()]
+    assert found["most_frequent"] == {"class": name, "share": pytest.approx(most)}
+    assert main(["eval", str(run.path)]) == 0
+    assert f"most frequent    {most:.4f} of labels: {name}\n" in capsys.readouterr().out
     trunk = playout.load(run.path).trunk
     (row,) = probe(trunk, data, "finetune", shares=[1.0], epochs=0.1)["rows"]
     assert row["interval"] == [*share_interval(row["accuracy"] * apart, apart)]

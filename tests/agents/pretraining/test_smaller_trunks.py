@@ -131,7 +131,7 @@ def test_a_share_that_leaves_nothing_or_all_is_refused(share, what):
         Pruning(new_trunk(split_of(20).train, network="grid").net, share, "unstructured")
 
 
-COMMON = {"count": 300, "quiet": True, "batch": 64, "size": "16x2"}
+COMMON = {"count": 600, "quiet": True, "batch": 64, "size": "16x2"}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
+from PIL import Image
 from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.encoders.published import Impala
@@ -100,8 +101,11 @@ def test_the_trunk_of_self_play_is_read_on_positions_of_its_game(learned, tmp_pa
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith(f"held-out positions of {GAME}")
     assert "pictures" not in "".join(said)
-    assert said[1].startswith("note: ")  # openings that several games of this small one share
-    assert all("; pixels " in line for line in said[2:5])
+    assert "note: " not in "".join(said)  # no position of so small a game is on both sides
+    assert all("; pixels " in line for line in said[1:4])
+    usual = found["most_frequent"]
+    share = f"{100 * usual['share']:.1f} % of these positions"
+    assert said[4] == f"  most frequent: {usual['class']}, {share}" and usual["share"] > 1 / 3
     assert trunk_of(RunDir.open(learned)).network == "resnet"
 
 
@@ -250,6 +254,18 @@ def test_large_pictures_are_read_by_the_means_of_squares():
     assert last[23, 21] == pytest.approx(corner, abs=1e-6)
     small = Pictures(name="small", pixels=pixels[:5, :, :32, :32], labels=np.zeros(5, np.int64))
     assert np.array_equal(raw(small, np.arange(5)), small.images(np.arange(5)).reshape(5, -1))
+
+
+def test_pictures_are_not_made_as_large_as_a_board_before_they_are_refused(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            grey = np.full((24, 24), number, np.uint8)
+            Image.fromarray(grey).save(tmp_path / name / f"{number}.png")
+    words = ["eval", str(OLD_RUNS / GAME), "--probe", "neighbours", "--data", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "holds pictures of 1 x 24 x 24" in said and "sees positions of 2 x 3 x 3" in said
 
 
 @pytest.mark.parametrize(

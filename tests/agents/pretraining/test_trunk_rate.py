@@ -161,6 +161,23 @@ def test_a_rate_of_the_trunk_without_one_is_refused(command, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+def test_self_play_says_how_much_it_begins_with(taught, tmp_path, capsys):
+    for game in ("tic_tac_toe", "connect_four(width=5,height=4)"):
+        line = ["alphazero", game, "--init", str(taught.path), "--updates", "1", "--no-rating"]
+        line += ["--evaluations", "100", "--simulations", "4", "--run", str(tmp_path / game)]
+        assert main(line) == 0
+        said = capsys.readouterr().out
+        run = RunDir.open(tmp_path / game)
+        fresh, weights = run.record.get("fresh", []), run.load("latest")[1]["model"]
+        (told,) = [line for line in said.splitlines() if line.startswith("  begins ")]
+        own = len(weights) - len(fresh)
+        assert told.startswith(
+            f"  begins     with {own} of {len(weights)} tensors of {taught.path}"
+        )
+        assert told.endswith(", ".join(fresh)) and bool(fresh) == ("; of another shape" in told)
+
+
 def test_self_play_takes_the_flag_by_its_short_and_by_its_whole_name(taught, tmp_path):
     for number, flag in enumerate(("--trunk-rate", "--learner.trunk-rate")):
         run = tmp_path / str(number)

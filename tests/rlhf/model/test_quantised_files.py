@@ -252,6 +252,9 @@ def test_quantising_is_a_stage_whose_run_is_evaluated_exported_and_asked(
     capsys.readouterr()
     assert main(["eval", str(run)]) == 0
     assert "bits_per_byte" in capsys.readouterr().out
+    assert main(["rlhf", "quantise", "--resume", str(run)]) == 0
+    goes_on = f"to train on, add adapters: playout rlhf sft --base {run} --lora-rank 16\n"
+    assert f"{run} is finished; {goes_on}" in capsys.readouterr().out
     assert main(["export", str(run), "--out", f"{tmp_path}/out"]) == 0
     assert is_quantised(load_model(tmp_path / "out")[0])
     assert main([*command, "--run", f"{tmp_path}/again", "--base", str(run)]) == 2
@@ -265,6 +268,24 @@ def test_quantising_is_a_stage_whose_run_is_evaluated_exported_and_asked(
         assert capsys.readouterr().err == f"{said} change: leave it out\n"
     assert not (tmp_path / "tuned").exists()
     assert is_quantised(load_model(run, weights=HELD["int8"])[0])
+
+
+@pytest.mark.slow
+def test_bits_a_byte_are_those_that_perplexity_and_a_suite_tell(pretrained, tmp_path):
+    texts, run = tmp_path / "texts.txt", tmp_path / "nf4"
+    texts.write_text("the film was good .\n\n" + "the plot was bad . " * 40 + "\n\nso bad .\n")
+    command = ["rlhf", "quantise", "--base", str(pretrained), "--weights", "nf4", "--quiet"]
+    assert main([*command, "--texts", str(texts), "--run", str(run)]) == 0
+    for path, row in zip(
+        (pretrained, run), json.loads((run / "table.json").read_text()), strict=True
+    ):
+        out, bits = tmp_path / "out.json", pytest.approx(row["bits_per_byte"], rel=1e-5)
+        assert (
+            main(["rlhf", "perplexity", str(path), "--texts", str(texts), "--json", str(out)]) == 0
+        )
+        assert json.loads(out.read_text())["bits_per_byte"] == bits
+        assert main(["eval", str(path), "--suite", f"bytes:{texts}", "--json", str(out)]) == 0
+        assert json.loads(out.read_text())["suites"]["bytes"]["value"] == bits
 
 
 def test_scales_of_each_batch_are_for_board_networks(pretrained, tmp_path, capsys):

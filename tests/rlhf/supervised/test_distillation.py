@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from playout.agents.runs.metrics import last_measures
 from playout.cli import main
 from playout.errors import ConfigError
 from playout.rlhf.data import synthetic
@@ -156,7 +157,7 @@ COMMON = ["--size", "tiny", "--data", "synthetic", "--quiet", "--dtype", "float3
 
 @pytest.mark.slow
 def test_a_student_has_its_teachers_vocabulary_resumes_exactly_and_is_an_ordinary_model(
-    teacher, tmp_path
+    teacher, tmp_path, capsys
 ):
     command = ["rlhf", "pretrain", "--teacher", str(teacher), *SMALL, *COMMON]
     command += ["--teacher-weights", "int8", "--steps", "4"]
@@ -164,8 +165,11 @@ def test_a_student_has_its_teachers_vocabulary_resumes_exactly_and_is_an_ordinar
     assert main([*command, "--run", str(whole)]) == 0
     shutil.copytree(whole, parts)
     shutil.rmtree(parts / "model")
-    resume = ["--resume", str(parts), "--from-step", "2", "--quiet"]
-    assert main(["rlhf", "pretrain", *resume]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["rlhf", "pretrain", "--resume", str(parts), "--from-step", "2"]) == 0
+    alike = 100 * last_measures(parts)["eval/teacher_agreement"]
+    said = f"taught by {teacher}: both expect the same next token in {alike:.1f} % of held-out"
+    assert f"\n{said} places\n" in capsys.readouterr().out
     models = [load_model(path) for path in (whole, parts, teacher)]
     assert models[0][1].inner.get_vocab() == models[2][1].inner.get_vocab()
     for ours, again in zip(*(model.parameters() for model, _ in models[:2]), strict=True):

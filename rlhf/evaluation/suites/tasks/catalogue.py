@@ -39,7 +39,7 @@ from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
 from playout.rlhf.evaluation.suites.tasks.sandbox import check_sandbox
 from playout.rlhf.evaluation.suites.tasks.texts import cloze, passages
 
-__all__ = ["HARNESS", "KINDS", "Material", "find_suite"]
+__all__ = ["HARNESS", "KINDS", "Material", "check_name", "find_suite"]
 
 HARNESS = "lm_eval"
 
@@ -65,7 +65,6 @@ def _texts(rest: str, material: Material, kind: str) -> Mapping[str, Sequence[st
     if rest in TEXTS and not Path(rest).exists():
         return {rest: Datasets("files").texts((rest,))[1]}
     if rest:
-        _must_exist(rest, kind)
         return {rest: read_texts(rest)}
     if not any(material.heldout.values()):
         why = f" ({material.unknown})" if material.unknown else ""
@@ -78,10 +77,9 @@ def _cloze(rest: str, material: Material) -> Suite:
     return cloze("cloze", [text for of_one in texts for text in of_one])
 
 
-def _must_exist(rest: str, kind: str) -> Path:
+def _must_exist(rest: str, kind: str) -> None:
     if not rest.startswith("hub:") and not Path(rest).exists():
         raise DataError(f"--suite {kind}:{rest}: there is no such file")
-    return Path(rest)
 
 
 def _prompt(rest: str, material: Material, kind: str) -> GamePrompt:
@@ -94,23 +92,17 @@ def _prompt(rest: str, material: Material, kind: str) -> GamePrompt:
     return material.prompt
 
 
-def _named(rest: str, kind: str, what: str) -> Path:
-    if not rest:
-        raise ConfigError(f"--suite {kind} needs {what}: {kind}:{what}")
-    return _must_exist(rest, kind)
-
-
 def _pairs(rest: str, material: Material) -> Suite:
-    return read_suite(_named(rest, "pairs", "FILE")) if rest else minimal_pairs()
+    return read_suite(rest) if rest else minimal_pairs()
 
 
-def _problems(rest: str, kind: str) -> Path:
-    return _named(rest, kind, "FILE") if rest else packaged_problems()
+def _problems(rest: str) -> str | Path:
+    return rest or packaged_problems()
 
 
 def _programs(rest: str, material: Material) -> Suite:
     check_sandbox()
-    return read_programs(_problems(rest, "programs"))
+    return read_programs(_problems(rest))
 
 
 KINDS: dict[str, Callable[[str, Material], Suite]] = {
@@ -119,12 +111,38 @@ KINDS: dict[str, Callable[[str, Material], Suite]] = {
     "bytes": lambda rest, own: passages("bytes", _texts(rest, own, "bytes")),
     "legal": lambda rest, own: legal_moves("legal", _prompt(rest, own, "legal")),
     "best": lambda rest, own: best_moves("best", _prompt(rest, own, "best")),
-    "mmlu": lambda rest, own: read_mmlu(_named(rest, "mmlu", "FOLDER")),
-    "bigbench": lambda rest, own: read_bigbench(_named(rest, "bigbench", "FILE")),
-    "humaneval": lambda rest, own: read_humaneval(_problems(rest, "humaneval")),
+    "mmlu": lambda rest, own: read_mmlu(rest),
+    "bigbench": lambda rest, own: read_bigbench(Path(rest)),
+    "humaneval": lambda rest, own: read_humaneval(_problems(rest)),
     "programs": _programs,
-    "rows": lambda rest, own: read_suite(_named(rest, "rows", "FILE")),
+    "rows": lambda rest, own: read_suite(rest),
 }
+
+
+# What has to be named behind some kinds.
+_NEEDED = {"mmlu": "FOLDER", "bigbench": "FILE", "rows": "FILE", HARNESS: "TASK"}
+_OF_GAMES = ("legal", "best")
+_OF_TEXTS = ("cloze", "bytes")
+
+
+def check_name(text: str) -> None:
+    """Refuses a name of `--suite` behind which nothing stands; no file is read for it.
+
+    Raises:
+        ConfigError: There is no such suite. DataError: There is no such file.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in KINDS and kind != HARNESS:
+        if not text.startswith("hub:") and not Path(text).exists():
+            known = ", ".join([*KINDS, f"{HARNESS}:TASK"])
+            raise ConfigError(f"there is no suite {text!r}; known are {known}, or a file")
+    elif not rest:
+        if kind in _NEEDED:
+            raise ConfigError(f"--suite {kind} needs {_NEEDED[kind]}: {kind}:{_NEEDED[kind]}")
+    elif kind in _OF_GAMES:
+        find_game(rest)
+    elif kind != HARNESS and not (kind in _OF_TEXTS and rest in TEXTS):
+        _must_exist(rest, kind)
 
 
 def find_suite(text: str, material: Material) -> Suite:
@@ -137,15 +155,13 @@ def find_suite(text: str, material: Material) -> Suite:
     Raises:
         ConfigError: There is no such suite. DataError: Its file is not there, or is no suite.
     """
+    check_name(text)
     kind, _, rest = text.partition(":")
     if kind in KINDS:
         return KINDS[kind](rest, material)
     if text.startswith("hub:"):
         return read_suite(text)
     path = Path(text)
-    if not path.exists():
-        known = ", ".join([*KINDS, f"{HARNESS}:TASK"])
-        raise ConfigError(f"there is no suite {text!r}; known are {known}, or a file")
     if is_mmlu(path):
         return read_mmlu(path, name=path.name)
     if is_bigbench(path):

@@ -104,7 +104,8 @@ def read_humaneval(source: str | Path, *, mistakes: int = MUTANTS, seed: int = 0
     return Suite(
         name="humaneval",
         items=tuple(items),
-        about="of a solution and the same with a mistake, the true one is likeliest; nothing runs",
+        about=f"of a solution and up to {mistakes} with a mistake each, the true one is likeliest; "
+        "nothing runs",
     )
 
 

@@ -135,7 +135,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_positions_that_it_began_wi
     states = solve(playout.game(GAME), count=60, plies=(3, 10))[0].data
     both = np.concatenate([even.train.states, even.test.states])
     assert sorted(map(bytes, both)) == sorted(map(bytes, states))
-    assert new.config["data_version"] == 4 and new.config["digest"] != digest(even)
+    assert new.config["data_version"] == 5 and new.config["digest"] != digest(even)
     record = {**new.config, "digest": digest(even)}
     del record["data_version"]
     old = RunDir.create(tmp_path / "old", kind="pretrain-trunk", config=record, seed=new.seed)

@@ -11,11 +11,13 @@ from playout.agents.pretraining.data import repeats
 from playout.agents.pretraining.data.dataset import Split, keyed_rows, split_rows
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.data.repeats import repeated, tell_of_repeats
+from playout.agents.pretraining.data.solved import can_solve, held_out_alike
 from playout.agents.pretraining.data.sources import digest
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import DataError
+from playout.mcts.exact.solver import Solver
 
 HEX = "hex(size=4)"
 SMALL = {"objective": "masked", "size": "8x1", "epochs": 0.1, "threads": 1, "quiet": True}
@@ -32,7 +34,7 @@ def test_a_solved_position_that_is_held_out_is_so_whatever_else_is_drawn(seed):
 
 
 def test_a_game_that_is_held_out_is_so_whatever_others_are_played():
-    few, many = (positions_of_game("tic_tac_toe", count=count) for count in (100, 700))
+    few, many = (positions_of_game("tic_tac_toe", count=count, version=4) for count in (100, 700))
 
     def games(part):  # mirror images and repeats are one
         found = repeats._hashes(part)
@@ -40,6 +42,28 @@ def test_a_game_that_is_held_out_is_so_whatever_others_are_played():
 
     assert games(few.test) and games(few.test) <= games(many.test)
     assert not games(few.test) & games(many.train)
+
+
+@pytest.mark.parametrize("text", ["tic_tac_toe", "othello(size=4)"])
+def test_positions_of_a_small_game_are_solved_and_held_out_by_position(text):
+    few, many = positions_of_game(text, count=200), positions_of_game(text, count=1200)
+    assert not few.train.played and len(many.test) > 50
+    for one, other in ((few, few), (many, many), (few, many), (many, few)):
+        assert not repeated(one.test, other.train).any()
+    part = many.test
+    outcomes = Solver(part.game).outcomes(StateBatch.from_data(part.game, part.states))
+    best = outcomes.max(axis=1)
+    assert np.array_equal(part.labels, best + 1)
+    assert np.array_equal(part.policy(np.arange(len(part))) > 0, outcomes == best[:, None])
+
+
+def test_large_games_and_those_of_earlier_versions_are_played():
+    for text in ("gomoku(size=5)", "othello(size=6)", "chess", "backgammon"):
+        assert not can_solve(playout.game(text))
+    game, four = playout.game("tic_tac_toe"), playout.game("connect_four")
+    assert can_solve(game) and not can_solve(game, 4) and can_solve(four, 1)
+    assert held_out_alike(game, 5, 5) and not held_out_alike(game, 4, 5)
+    assert held_out_alike(four, 4, 5) and not held_out_alike(four, 3, 5)
 
 
 def test_a_tenth_of_the_keys_is_held_out_however_they_lie():

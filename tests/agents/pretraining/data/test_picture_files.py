@@ -91,6 +91,10 @@ def test_damaged_idx_files_are_named(tmp_path, data, what):
     path.write_bytes(data)
     with pytest.raises(DataError, match=what):
         read_idx(path)
+    write_idx(path.with_suffix(".gz"), np.zeros(99))
+    path.with_suffix(".gz").write_bytes(path.with_suffix(".gz").read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"cannot be read: .*; replace it by a whole one$"):
+        read_idx(path.with_suffix(".gz"))
 
 
 def test_labels_of_another_number_are_refused(tmp_path):
@@ -131,7 +135,7 @@ def test_pictures_of_two_sizes_are_named_and_can_be_brought_to_one(tmp_path):
 def test_a_broken_picture_is_named(tmp_path):
     png(tmp_path / "a" / "good.png", (1, 2, 3))
     (tmp_path / "a" / "torn.png").write_bytes((tmp_path / "a" / "good.png").read_bytes()[:40])
-    with pytest.raises(DataError, match=r"torn\.png"):
+    with pytest.raises(DataError, match=r"torn\.png .*: remove or replace it$"):
         read_folder(tmp_path)
 
 

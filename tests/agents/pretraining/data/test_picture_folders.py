@@ -61,6 +61,9 @@ def test_pictures_beside_the_folders_of_classes_are_named(tmp_path, side):
         png(tmp_path / side / f"{name}.png", 3, mode="L")
     with pytest.raises(DataError, match=r"holds 2 pictures beside the folders .*x\.png\.png"):
         read_folder(tmp_path)
+    (tmp_path / side / "x.png.png").unlink()
+    with pytest.raises(DataError, match=r"holds 1 picture beside .*, y\.JPG\.png: move it into"):
+        read_folder(tmp_path)
     assert len(read_folder(tmp_path, version=2).train)
 
 

@@ -11,9 +11,10 @@ import torch
 from playout import cli
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DivergedError
+from playout.rlhf.evaluation.suites import score
 from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.memorisation import recited
-from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
+from playout.rlhf.evaluation.suites.results import clean_part, compared, examples_read, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 from playout.rlhf.generation.conversation import conversation_format
@@ -245,6 +246,7 @@ def test_the_command_measures_compares_and_writes_a_card(parrot, model, tmp_path
     assert found["training_text"]["unknown"]
     card = (tmp_path / "card.md").read_text()
     assert card.startswith("---\n") and "own: 5 of 12 hold a run" in card
+    assert "13 words of it, or stand in it whole where they are shorter; " in card
     assert "| own | 12 | accuracy" in card and "card.png" in card
     assert f"against {tmp_path / 'other'}: " in card
     assert (tmp_path / "card.png").stat().st_size > 5000
@@ -289,6 +291,84 @@ def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, messag
     assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
+
+
+def test_more_examples_than_there_are_are_refused(model, tmp_path, capsys):
+    for part, count in (("test", 9), ("dev", 5)):
+        (tmp_path / "mmlu" / part).mkdir(parents=True)
+        for subject in ("maths", "old_law")[: 1 + (part == "test")]:
+            lines = "".join(f"What is {n}?,1,2,3,4,B\n" for n in range(count))
+            (tmp_path / "mmlu" / part / f"{subject}_{part}.csv").write_text(lines)
+    export_model(tmp_path / "model", model, TOKENIZER)
+    words = ["eval", str(tmp_path / "model"), "--suite", f"mmlu:{tmp_path}/mmlu", "--shots"]
+    assert cli.main([*words, "1"]) == 2
+    said = "error: --shots 1: mmlu has no examples for its questions about old_law; ask with"
+    assert capsys.readouterr().err == f"{said} --shots 0\n"
+    (tmp_path / "mmlu" / "test" / "old_law_test.csv").unlink()
+    assert cli.main([*words, "6"]) == 2
+    said = "error: --shots 6: mmlu has 5 examples for its questions about maths; ask with --shots 5"
+    assert capsys.readouterr().err == f"{said} or fewer\n"
+    found = tmp_path / "found.json"
+    assert cli.main([*words, "5", "--card", f"{tmp_path}/card.md", "--json", str(found)]) == 0
+    row = json.loads(found.read_text())["suites"]["mmlu"]
+    shown, card = capsys.readouterr().out, (tmp_path / "card.md").read_text()
+    assert (row["shots"], row["cut"], row["shots_read"]) == (5, 9, [1, 1])
+    assert "; 5 examples before each question" in card
+    for text in (shown, card):
+        assert "; of the 5 examples before each of them 1 fits" in " ".join(text.split())
+
+
+LONG = {
+    "texts": Choice("so the cat", (" sat on it", " ran"), (1.0, 0.0)),
+    "letters": Choice("so the cat", ("A", "B"), (1.0, 0.0)),
+    "windows": Choice("so the cat", (" sat" * 30, " ran" * 30), (1.0, 0.0)),
+    "written": Written("so the cat", (" sat",)),
+}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("kind", LONG)
+def test_of_examples_that_the_context_cuts_it_is_told_how_many_were_read(
+    model, monkeypatch, kind, chat
+):
+    read = []
+
+    def note(talk, suite, asking, kept):
+        read.extend(TOKENIZER.decode(ids) for ids in kept.values())
+        return noted(talk, suite, asking, kept)
+
+    noted = score._examples_read
+    monkeypatch.setattr(score, "_examples_read", note)
+    for size in range(1, 9):
+        examples = [f"{'the mat ' * size}is example {n}." for n in range(12)]
+        suite = Suite(name="s", items=(LONG[kind],), examples={"": examples})
+        found = answers_of(model, TOKENIZER, suite, Asking(shots=12, chat=chat))
+        count = sum(f"{text}\n\n" in read[-1] for text in examples)
+        assert found.cut == 1 and found.fit == (count, count)
+        row = summary(suite, found, shots=12)
+        assert row["shots"] == 12 and row["shots_read"] == [count, count]
+        assert ("none fits" in examples_read(row)) == (count == 0)
+    whole = Suite(name="s", items=(Choice("the", (" cat", " mat"), (1.0, 0.0)),) * 2)
+    assert answers_of(model, TOKENIZER, whole).fit is None
+
+
+def test_what_is_misspelt_is_told_before_a_model_is_read(model, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("\n".join([TEXT] * 9))
+    text = {"text": [str(tmp_path / "text.txt")], "material": "files"}
+    run = RunDir.create(tmp_path / "run", kind="rlhf.pretrain", config=text, seed=0)
+    export_model(run.path / "model", model, TOKENIZER)
+    (run.path / "model" / "model.safetensors").write_bytes(b"damaged")
+    for path in (run.path, run.path / "model"):
+        for name in ("pears", "bytes:gone", "legal:chesss", "mmlu", "lm_eval"):
+            assert cli.main(["eval", str(path), "--suite", "pairs", name]) == 2
+            shown = capsys.readouterr()
+            assert shown.out == "" and "safetensors" not in shown.err
+    export_model(run.path / "model", model, TOKENIZER)
+    for words in (["legal"], ["pairs", "--against", "gone"], ["pairs", "--shots", "9999"]):
+        assert cli.main(["eval", str(run.path), "--suite", *words]) == 2
+        assert capsys.readouterr().out == ""
+    assert cli.main(["eval", str(run.path), "--suite", "pairs", "--episodes", "9"]) == 0
+    assert capsys.readouterr().out.startswith(f"{run.path}, the model that it has left\n")
 
 
 @pytest.mark.parametrize("kind", ["tic_tac_toe", "unsaved"])

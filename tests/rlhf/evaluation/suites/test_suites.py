@@ -304,6 +304,7 @@ def test_a_mutant_differs_in_one_token_of_the_solution_and_is_still_python(tmp_p
     path.write_bytes(gzip.compress((json.dumps(PROBLEM) + "\n").encode()))
     (item,) = read_humaneval(path).items
     assert item.text == prompt + solution and item.scores == (1, 0, 0, 0)
+    assert "of a solution and up to 3 with a mistake each" in read_humaneval(path).about
 
 
 @pytest.mark.parametrize("mark", ["\f", "\x1c", "\u2028"])
@@ -372,3 +373,6 @@ def test_examples_come_from_other_questions_and_never_tell_the_answer():
         suite.first(2, seed=1).items == suite.first(2, seed=1).items
         and len(suite.first(2).items) == 2
     )
+    few = suite.first(1, seed=1)
+    assert few.most_shots() == suite.most_shots() == {"": 3}
+    assert few.shown(0, 3).count(" a\n\n") == 3 and few.items[0].prompt not in few.shown(0, 3)

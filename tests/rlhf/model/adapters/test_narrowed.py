@@ -104,20 +104,26 @@ COMMON = ["--size", "tiny", "--data", "synthetic", "--quiet", "--dtype", "float3
     ],
 )
 def test_a_pruned_model_learns_on_and_resumes_as_if_it_had_not_stopped(
-    base, stage, pattern, share, tmp_path
+    base, stage, pattern, share, tmp_path, capsys
 ):
     command = ["rlhf", stage, "--base", str(base), *COMMON]
     command += ["--sparsity", str(share), "--pattern", pattern]
     assert main([*command, "--run", f"{tmp_path}/whole"]) == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     shutil.rmtree(tmp_path / "parts" / "model")
-    resume = ["--resume", f"{tmp_path}/parts", "--from-step", "1", "--quiet"]
-    assert main(["rlhf", stage, *resume]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["rlhf", stage, "--resume", f"{tmp_path}/parts", "--from-step", "1"]) == 0
+    said = capsys.readouterr().out
     (before, _), (whole, _), (parts, _) = (
         load_model(path) for path in (base, tmp_path / "whole", tmp_path / "parts")
     )
     for ours, again in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(ours, again)
+    left = {
+        "heads": "each layer has 2 heads, key heads 1",
+        "channels": f"feed-forward networks are {whole.config.intermediate_size} wide",
+    }.get(pattern, f"{100 * share:.1f} % of the layers' weights are zero")
+    assert f"\npruned ({pattern}): {left}\n" in said
     count = sum(p.numel() for p in before.parameters())
     if pattern == "heads":
         assert (whole.config.num_attention_heads, whole.config.num_key_value_heads) == (2, 1)
