@@ -272,13 +272,13 @@ def claims_of(found: Mapping[str, Rows], rates: Mapping[str, Rate]) -> list[dict
         groups, pixels = (float(np.mean(column(rows, f"ARI, {x}"))) for x in ("trunk", "pixels"))
         claims += [
             claim(
-                "points more by fine-tuning on 1 % of the labels, from contrastive pictures "
-                "instead of from fresh weights", more, "points", target=5,
+                "points more by fine-tuning on 1 % of the labels, from a trunk that learned near "
+                "pictures to be alike instead of from fresh weights", more, "points", target=5,
                 note=f"{with_half(more, half, '{:.1f}')}: {np.mean(few):.1f} and "
                 f"{np.mean(scratch):.1f} %{elsewhere(rows)}",
             ),
             claim(
-                "ARI of k-means more on contrastive features than on pixels", groups - pixels, "",
+                "ARI of k-means more on features of that trunk than on pixels", groups - pixels, "",
                 target=0.1, note=f"{groups:.3f} and {pixels:.3f}",
             ),
         ]  # fmt: skip
