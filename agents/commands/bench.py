@@ -22,6 +22,9 @@ class Command:
     For example:
       playout bench list
       playout bench search --quick
+
+    Studies have options of their own, such as --seeds and --folder:
+      python -m playout.benchmarks.studies.paradigms --help
     """
 
     subjects: Annotated[
