@@ -9,7 +9,7 @@ from playout.benchmarks.studies.kills import outcome
 
 PPO = ("ppo", "CartPole-v1", "--num-envs", 5, "--num-steps", 16, "--minibatch-size", 40)
 PPO += ("--eval-episodes", 4)
-TRUNK = ("pretrain-trunk", "tic_tac_toe", "--count", 240, "--size", "8x1", "--batch", 41)
+TRUNK = ("pretrain-trunk", "tic_tac_toe", "--count", 600, "--size", "8x1", "--batch", 41)
 GAME = ("alphazero", "tic_tac_toe", "--size", "8x1", "--simulations", 8, "--no-rating")
 GAME += ("--learner.batch-size", 32)
 COMMANDS = {
