@@ -74,7 +74,7 @@ def _draw_shares(curves: Axes, rows: list[dict[str, float]]) -> None:
         points = [(row[GAMES], 100 * row[key]) for row in rows if key in row]
         if points:
             curves.plot(*zip(*points, strict=True), "o-", label=label)
-    curves.set_title("How it learned, per cent")
+    curves.set_title("How it learned, per cent, by evaluations in training")
     low, high = curves.get_ylim()[0], 101.0
     curves.set_ylim(low - 0.45 * (high - low), high)  # room for the legend
     curves.legend(frameon=False, loc="lower right")
