@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from playout.agents.optim.momentum import Momentum
 from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import most_frequent
 from playout.agents.pretraining.data.positions import positions_of_game
 from playout.agents.pretraining.objectives.objective import Batch
 from playout.agents.pretraining.objectives.registry import make_objective
@@ -20,7 +21,7 @@ from playout.agents.pretraining.trunk import new_trunk
 
 def main(steps=400, count=4000):
     data = positions_of_game("tic_tac_toe", count=count, seed=0)
-    usual = 100 * np.bincount(data.test.labels).max() / len(data.test)
+    usual = 100 * most_frequent(data.test, np.arange(len(data.test)))["share"]
     print(f"{len(data.train)} positions; always the most frequent outcome: {usual:.0f} % right")
     trunk = new_trunk(data.train, size="tiny", seed=0)
     objective = make_objective(trunk, data.train, PretrainConfig(), seed=0)

@@ -261,26 +261,24 @@ def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Su
 
 def evaluate_folder(path: Path, options: EvalOptions) -> dict[str, Any]:
     """What `playout eval FOLDER --suite ...` says of a model that is no run."""
-    from playout.rlhf.evaluation.suites.evaluate import check_suites, evaluate_suites
+    from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
 
     if not options.suite:
         raise ConfigError(f"{path} is a model folder: say what to ask it with --suite NAME")
-    check_suites(options)
     return evaluate_suites(
-        _subject(path, options), options, other=lambda other: _subject(other, options)
+        lambda: _subject(path, options), options, other=lambda other: _subject(other, options)
     )
 
 
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Answers to suites, win rates of an improved policy, or what the stage measured last."""
     if options.suite:
-        from playout.rlhf.evaluation.suites.evaluate import check_suites, evaluate_suites
+        from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
 
         options.refuse_unused("opponents", "simulations", "stochastic", where="with --suite")
-        check_suites(options)
         chosen, options = _chosen(run, options)
         return evaluate_suites(
-            _subject(run.path, options, options.which),
+            lambda: _subject(run.path, options, options.which),
             options,
             other=lambda path: _subject(path, options),
             tell=lambda: _tell_weights(run, chosen),

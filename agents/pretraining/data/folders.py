@@ -23,7 +23,7 @@ from playout.agents.pretraining.data.dataset import (
     Split,
     split_rows,
 )
-from playout.agents.pretraining.data.idx import idx_expected
+from playout.agents.pretraining.data.idx import idx_expected, unreadable
 from playout.agents.pretraining.data.picture_files import (
     class_folders,
     files_below,
@@ -79,10 +79,7 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
     except UnidentifiedImageError:
         raise DataError(f"{path} is not a picture that can be read: remove or replace it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        damaged = not getattr(error, "errno", None)  # else the system does not let it be read
-        raise DataError(
-            f"{path} cannot be read: {error}{'; remove or replace it' if damaged else ''}"
-        ) from None
+        raise unreadable(path, error, "remove or replace it") from None
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 

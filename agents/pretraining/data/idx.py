@@ -23,6 +23,12 @@ MAX_BYTES = 1 << 30
 _BYTE = 8  # the type of unsigned bytes
 
 
+def unreadable(path: Path, error: Exception, instead: str) -> DataError:
+    """What a person is told of a file that cannot be read, and what to do if it is damaged."""
+    damaged = not getattr(error, "errno", None)  # else the system does not let it be read
+    return DataError(f"{path} cannot be read: {error}{f'; {instead}' if damaged else ''}")
+
+
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """The array in an IDX file of bytes.
 
@@ -36,10 +42,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         else:
             data = path.open("rb").read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        damaged = not getattr(error, "errno", None)  # else the system does not let it be read
-        raise DataError(
-            f"{path} cannot be read: {error}{'; replace it by a whole one' if damaged else ''}"
-        ) from None
+        raise unreadable(path, error, "replace it by a whole one") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} holds more than {MAX_BYTES >> 20} MiB")
     if len(data) < 8 or data[:2] != b"\0\0" or data[2] != _BYTE or not 1 <= data[3] <= 4:

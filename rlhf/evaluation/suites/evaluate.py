@@ -41,7 +41,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["Subject", "check_suites", "evaluate_suites"]
+__all__ = ["Subject", "evaluate_suites"]
 
 _SHOWN_GROUPS = 15  # more stand in the JSON file and on the card
 
@@ -66,7 +66,7 @@ class Subject:
 
 
 def evaluate_suites(
-    subject: Subject,
+    opened: Callable[[], Subject],
     options: EvalOptions,
     *,
     other: Callable[[Path], Subject],
@@ -75,7 +75,7 @@ def evaluate_suites(
     """Everything that the options ask for, printed and as plain data.
 
     Args:
-        subject: The model.
+        opened: Opens the model, once what is asked for has a name.
         options: See EvalOptions.
         other: Opens the model of `--against`.
         tell: Says what is measured, and returns it, once all that is asked for is found.
@@ -83,12 +83,13 @@ def evaluate_suites(
     Raises:
         ConfigError, DataError: A suite is not there, or is none; nothing was measured then.
     """
-    check_suites(options)
+    _check(options)
+    subject = opened()
     with decoding_threads(subject.model, MAX_TOKENS, options.threads):  # whole batches are read
         return _evaluated(subject, options, other, tell)
 
 
-def check_suites(options: EvalOptions) -> None:
+def _check(options: EvalOptions) -> None:
     """Refuses what can be told to be wrong before a model is read.
 
     Raises:
